@@ -1,0 +1,272 @@
+/* pool.c - a fixed set of threads that share out the indices of one loop. It is no task queue: one loop runs at a
+ * time, and the thread that asks for it works along.
+ *
+ * A loop lasts some tens of microseconds and thousands come each second, so a worker that runs dry spins for a while
+ * before it sleeps, and the caller waits only for indices that were taken, never for a worker that has not woken up. */
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* sched_getaffinity: a process held to some processors gets no more threads than those */
+#endif
+#include "base/base.h"
+
+#if defined(__EMSCRIPTEN__) && !defined(__EMSCRIPTEN_PTHREADS__) && !defined(FM_NO_THREADS)
+#define FM_NO_THREADS
+#endif
+
+#define MOST_THREADS 1024
+
+typedef void (*pool_task)(void *context, size_t index, int worker);
+
+static void run_alone(size_t count, pool_task task, void *context) {
+    for (size_t i = 0; i < count; i++)
+        task(context, i, 0);
+}
+
+static fm_status check_threads(int threads, fm_error *err) {
+    if (threads < 0 || threads > MOST_THREADS)
+        return fm_fail(err, FM_E_ARGUMENT, "The number of threads is %d; it must be 0 (one per processor) to %d.", threads,
+                       MOST_THREADS);
+    return FM_OK;
+}
+
+#ifdef FM_NO_THREADS
+
+struct fm_pool {
+    int threads;
+};
+
+fm_status fm_pool_create(fm_pool **pool, int threads, fm_error *err) {
+    *pool = NULL;
+    fm_status status = check_threads(threads, err);
+    if (status)
+        return status;
+    *pool = fm_alloc(1, sizeof **pool);
+    if (!*pool)
+        return fm_fail_memory(err, sizeof **pool, "a thread pool");
+    (*pool)->threads = 1;
+    return FM_OK;
+}
+
+void fm_pool_destroy(fm_pool *pool) {
+    fm_free(pool);
+}
+
+int fm_pool_threads(const fm_pool *pool) {
+    return pool ? pool->threads : 1;
+}
+
+void fm_pool_run(fm_pool *pool, size_t count, pool_task task, void *context) {
+    (void)pool;
+    run_alone(count, task, context);
+}
+
+#else
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#define PAUSE() _mm_pause()
+#elif defined(__aarch64__)
+#define PAUSE() __asm__ volatile("yield")
+#else
+#define PAUSE() ((void)0)
+#endif
+
+#define SPINS 2000 /* about 0.1 ms */
+#define MOST_AT_ONCE ((size_t)UINT32_MAX)
+
+typedef struct pool_worker {
+    fm_pool *pool;
+    pthread_t thread;
+    int number;
+} pool_worker;
+
+struct fm_pool {
+    /* The loop's number in the high half, the indices not yet taken in the low half. Taking one is a compare and swap
+     * of the whole, which fails if the loop has moved on; what describes the loop is only rewritten while the low
+     * half is 0, so an index that was taken belongs to the description that was read before. */
+    _Alignas(64) _Atomic uint64_t ticket;
+    _Atomic size_t count, base;
+    _Atomic pool_task task;
+    _Atomic(void *) context;
+    _Alignas(64) _Atomic size_t done; /* indices whose task has returned */
+
+    _Alignas(64) pthread_mutex_t lock;
+    pthread_cond_t work, finished;
+    atomic_int sleepers; /* workers that wait for `work` */
+    atomic_bool caller_waits, stop;
+
+    int threads, spins;
+    uint32_t loop;
+    pool_worker *workers;
+};
+
+/* Takes and runs indices until none is left. */
+static void take_part(fm_pool *pool, int worker) {
+    uint64_t ticket = atomic_load_explicit(&pool->ticket, memory_order_acquire);
+    while ((uint32_t)ticket != 0) {
+        size_t count = atomic_load_explicit(&pool->count, memory_order_relaxed);
+        size_t base = atomic_load_explicit(&pool->base, memory_order_relaxed);
+        pool_task task = atomic_load_explicit(&pool->task, memory_order_relaxed);
+        void *context = atomic_load_explicit(&pool->context, memory_order_relaxed);
+        if (!atomic_compare_exchange_weak_explicit(&pool->ticket, &ticket, ticket - 1, memory_order_acq_rel,
+                                                   memory_order_acquire))
+            continue;
+        task(context, base + (count - (uint32_t)ticket), worker);
+        /* Ordered against the caller's own pair of store and load: one of the two sees the other. */
+        if (atomic_fetch_add(&pool->done, 1) + 1 == count && atomic_load(&pool->caller_waits)) {
+            pthread_mutex_lock(&pool->lock);
+            pthread_cond_signal(&pool->finished);
+            pthread_mutex_unlock(&pool->lock);
+        }
+        ticket = atomic_load_explicit(&pool->ticket, memory_order_acquire);
+    }
+}
+
+static bool has_work(fm_pool *pool) {
+    return (uint32_t)atomic_load(&pool->ticket) != 0 || atomic_load(&pool->stop);
+}
+
+static void wait_for_work(fm_pool *pool) {
+    for (int i = 0; i < pool->spins; i++) {
+        if (has_work(pool))
+            return;
+        PAUSE();
+    }
+    pthread_mutex_lock(&pool->lock);
+    atomic_fetch_add(&pool->sleepers, 1);
+    while (!has_work(pool))
+        pthread_cond_wait(&pool->work, &pool->lock);
+    atomic_fetch_sub(&pool->sleepers, 1);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void *work(void *argument) {
+    pool_worker *worker = argument;
+    fm_pool *pool = worker->pool;
+    while (!atomic_load(&pool->stop)) {
+        take_part(pool, worker->number);
+        wait_for_work(pool);
+    }
+    return NULL;
+}
+
+static int processors(void) {
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
+        return CPU_COUNT(&set);
+#endif
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online < 1 ? 1 : online > MOST_THREADS ? MOST_THREADS : (int)online;
+}
+
+fm_status fm_pool_create(fm_pool **out, int threads, fm_error *err) {
+    *out = NULL;
+    fm_status status = check_threads(threads, err);
+    if (status)
+        return status;
+    int available = processors();
+    if (threads == 0)
+        threads = available < MOST_THREADS ? available : MOST_THREADS;
+    fm_pool *pool = fm_alloc(1, sizeof *pool);
+    if (!pool)
+        return fm_fail_memory(err, sizeof *pool, "a thread pool");
+    pool->workers = fm_alloc((size_t)threads, sizeof *pool->workers);
+    if (!pool->workers) {
+        fm_free(pool);
+        return fm_fail_memory(err, (size_t)threads * sizeof *pool->workers, "the threads of a pool");
+    }
+    if (pthread_mutex_init(&pool->lock, NULL) || pthread_cond_init(&pool->work, NULL) ||
+        pthread_cond_init(&pool->finished, NULL)) {
+        fm_free(pool->workers);
+        fm_free(pool);
+        return fm_fail(err, FM_E_MEMORY, "The locks of a thread pool could not be made.");
+    }
+    /* Spinning only pays where nobody else waits for the processor. */
+    pool->spins = threads > available ? 0 : SPINS;
+    pool->threads = 1;
+    for (int i = 1; i < threads; i++) {
+        pool_worker *worker = &pool->workers[i];
+        worker->pool = pool;
+        worker->number = i;
+        int problem = pthread_create(&worker->thread, NULL, work, worker);
+        if (problem) {
+            fm_pool_destroy(pool);
+            return fm_fail(err, FM_E_MEMORY, "Thread %d of %d could not be started (error %d); ask for fewer threads.", i + 1,
+                           threads, problem);
+        }
+        pool->threads++;
+    }
+    *out = pool;
+    return FM_OK;
+}
+
+void fm_pool_destroy(fm_pool *pool) {
+    if (!pool)
+        return;
+    pthread_mutex_lock(&pool->lock);
+    atomic_store(&pool->stop, true);
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->lock);
+    for (int i = 1; i < pool->threads; i++)
+        pthread_join(pool->workers[i].thread, NULL);
+    pthread_cond_destroy(&pool->finished);
+    pthread_cond_destroy(&pool->work);
+    pthread_mutex_destroy(&pool->lock);
+    fm_free(pool->workers);
+    fm_free(pool);
+}
+
+int fm_pool_threads(const fm_pool *pool) {
+    return pool ? pool->threads : 1;
+}
+
+static void wait_until_done(fm_pool *pool, size_t count) {
+    for (int i = 0; i < pool->spins; i++) {
+        if (atomic_load(&pool->done) == count)
+            return;
+        PAUSE();
+    }
+    pthread_mutex_lock(&pool->lock);
+    atomic_store(&pool->caller_waits, true);
+    while (atomic_load(&pool->done) != count)
+        pthread_cond_wait(&pool->finished, &pool->lock);
+    atomic_store(&pool->caller_waits, false);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void run_shared(fm_pool *pool, size_t base, size_t count, pool_task task, void *context) {
+    atomic_store_explicit(&pool->count, count, memory_order_relaxed);
+    atomic_store_explicit(&pool->base, base, memory_order_relaxed);
+    atomic_store_explicit(&pool->task, task, memory_order_relaxed);
+    atomic_store_explicit(&pool->context, context, memory_order_relaxed);
+    atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
+    pool->loop++;
+    atomic_store(&pool->ticket, (uint64_t)pool->loop << 32 | count);
+    if (atomic_load(&pool->sleepers) > 0) {
+        pthread_mutex_lock(&pool->lock);
+        pthread_cond_broadcast(&pool->work);
+        pthread_mutex_unlock(&pool->lock);
+    }
+    take_part(pool, 0);
+    wait_until_done(pool, count);
+}
+
+void fm_pool_run(fm_pool *pool, size_t count, pool_task task, void *context) {
+    if (!pool || pool->threads == 1 || count <= 1) {
+        run_alone(count, task, context);
+        return;
+    }
+    for (size_t base = 0; base < count;) {
+        size_t now = count - base < MOST_AT_ONCE ? count - base : MOST_AT_ONCE;
+        run_shared(pool, base, now, task, context);
+        base += now;
+    }
+}
+
+#endif

@@ -1,0 +1,173 @@
+/* test_base.c - core/base: JSON refusals, atomic files, the pool, known random numbers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <cjson/cJSON.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/base.h"
+
+static fm_status parse(const char *text, fm_error *err)
+{
+    cJSON *json;
+    fm_status status = fm_json_parse(&json, text, strlen(text), "x.json", err);
+    cJSON_Delete(json);
+    return status;
+}
+
+static void json_refuses(void **state)
+{
+    (void)state;
+    fm_error err;
+    assert_int_equal(parse("{\"a\": [1, {\"b\": 2}]} \n", &err), FM_OK);
+    assert_int_equal(parse("{\"a\": 1, \"b\": 2, \"a\": 3}", &err), FM_E_FORMAT);
+    assert_non_null(strstr(err.text, "\"a\" occurs twice"));
+    assert_int_equal(parse("[{\"k\": 1, \"k\": 1}]", &err), FM_E_FORMAT);
+    assert_int_equal(parse("{} {}", &err), FM_E_FORMAT);
+    assert_int_equal(parse("", &err), FM_E_FORMAT);
+    assert_int_equal(parse("{\"a\": ", &err), FM_E_FORMAT);
+    assert_int_equal(parse("\"\xC0\x80\"", &err), FM_E_FORMAT);
+    assert_non_null(strstr(err.text, "UTF-8"));
+    char deep[402] = {0};
+    memset(deep, '[', 200);
+    memset(deep + 200, ']', 200);
+    assert_int_equal(parse(deep, &err), FM_E_LIMIT);
+}
+
+static void json_integers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool good;
+        uint64_t value;
+    } cases[] = {{"0", true, 0},          {"9007199254740991", true, 9007199254740991u},
+                 {"9007199254740993", false, 0}, {"-1", false, 0},
+                 {"1.5", false, 0},       {"\"1\"", false, 0},
+                 {"1e400", false, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cJSON *json;
+        uint64_t value = 0;
+        assert_int_equal(fm_json_parse(&json, cases[i].text, strlen(cases[i].text), "x", NULL), FM_OK);
+        assert_int_equal(fm_json_u64(json, &value), cases[i].good);
+        if (cases[i].good) assert_int_equal(value, cases[i].value);
+        cJSON_Delete(json);
+    }
+}
+
+static void json_text(void **state)
+{
+    (void)state;
+    fm_buffer buffer = {0};
+    fm_buffer_json(&buffer, "a\"\\\n\x01\xFF\xC3\xA9\0z", 10);
+    assert_string_equal(buffer.data, "\"a\\\"\\\\\\n\\u0001\xEF\xBF\xBD\xC3\xA9\\u0000z\"");
+    fm_buffer_free(&buffer);
+}
+
+static void files(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/fillmask-test-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    char *inner = fm_path_join(folder, "a/b"), *path = fm_path_join(folder, "a/b/file");
+    fm_error err;
+    assert_int_equal(fm_make_folder(inner, &err), FM_OK);
+    assert_int_equal(fm_make_folder(inner, &err), FM_OK);
+    assert_int_equal(fm_file_replace(path, "old", 3, &err), FM_OK);
+    fm_writer *writer;
+    assert_int_equal(fm_writer_open(&writer, path, &err), FM_OK);
+    assert_int_equal(fm_writer_write(writer, "half", 4, &err), FM_OK);
+    fm_writer_abort(writer);
+    fm_blob blob;
+    assert_int_equal(fm_blob_open(&blob, path, &err), FM_OK);
+    assert_int_equal(blob.size, 3);
+    assert_memory_equal(blob.data, "old", 3);
+    fm_blob_close(&blob);
+    assert_int_equal(fm_file_replace(path, "", 0, &err), FM_OK);
+    assert_int_equal(fm_blob_open(&blob, path, &err), FM_OK);
+    assert_int_equal(blob.size, 0);
+    fm_blob_close(&blob);
+    assert_int_equal(fm_blob_open(&blob, inner, &err), FM_E_IO);
+    assert_int_equal(fm_blob_open(&blob, "/nowhere/at/all", &err), FM_E_IO);
+    assert_non_null(strstr(err.text, "/nowhere/at/all"));
+    assert_int_equal(fm_file_replace("/nowhere/at/all", "x", 1, &err), FM_E_IO);
+    unlink(path);
+    rmdir(inner);
+    path[strlen(folder) + 2] = 0;
+    rmdir(path);
+    rmdir(folder);
+    free(inner);
+    free(path);
+}
+
+static void count_one(void *context, size_t index, int worker)
+{
+    (void)worker;
+    atomic_fetch_add((atomic_int *)context + index, 1);
+}
+
+static void pool_runs_each_once(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 8; threads++) {
+        fm_pool *pool;
+        assert_int_equal(fm_pool_create(&pool, threads, NULL), FM_OK);
+        assert_int_equal(fm_pool_threads(pool), threads);
+        for (size_t count = 0; count < 200; count++) {
+            static atomic_int seen[200];
+            for (size_t i = 0; i < 200; i++) atomic_store(&seen[i], 0);
+            fm_pool_run(pool, count, count_one, seen);
+            for (size_t i = 0; i < 200; i++) assert_int_equal(atomic_load(&seen[i]), i < count);
+        }
+        fm_pool_destroy(pool);
+    }
+    fm_pool *pool;
+    fm_error err;
+    assert_int_equal(fm_pool_create(&pool, -1, &err), FM_E_ARGUMENT);
+}
+
+/* The vectors that the generator's authors publish with it. */
+static void threefry_known(void **state)
+{
+    (void)state;
+    static const uint32_t cases[3][6] = {
+        {0, 0, 0, 0, 0x6b200159, 0x99ba4efe},
+        {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x1cb996fc, 0xbb002be7},
+        {0x13198a2e, 0x03707344, 0x243f6a88, 0x85a308d3, 0xc4923a9c, 0x483df7a0}};
+    for (int i = 0; i < 3; i++) {
+        uint32_t out[2];
+        fm_threefry(cases[i], cases[i] + 2, out);
+        assert_int_equal(out[0], cases[i][4]);
+        assert_int_equal(out[1], cases[i][5]);
+    }
+    fm_random random = fm_random_seeded(42, 1);
+    unsigned seen[7] = {0};
+    for (int i = 0; i < 70000; i++) seen[fm_random_below(&random, 7)]++;
+    for (int i = 0; i < 7; i++) assert_in_range(seen[i], 9500, 10500);
+}
+
+static void sizes(void **state)
+{
+    (void)state;
+    size_t product;
+    assert_true(fm_size_mul(3, 4, &product));
+    assert_int_equal(product, 12);
+    assert_false(fm_size_mul(SIZE_MAX / 2, 3, &product));
+    assert_null(fm_alloc(SIZE_MAX / 2, 4));
+    assert_int_equal(fm_hash(FM_HASH_START, "a", 1), 0xaf63dc4c8601ec8cull);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(json_refuses),        cmocka_unit_test(json_integers),  cmocka_unit_test(json_text),
+        cmocka_unit_test(files),               cmocka_unit_test(pool_runs_each_once),
+        cmocka_unit_test(threefry_known),      cmocka_unit_test(sizes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
