@@ -26,7 +26,7 @@ static void json_refuses(void **state)
     fm_error err;
     assert_int_equal(parse("{\"a\": [1, {\"b\": 2}]} \n", &err), FM_OK);
     assert_int_equal(parse("{\"a\": 1, \"b\": 2, \"a\": 3}", &err), FM_E_FORMAT);
-    assert_non_null(strstr(err.text, "\"a\" occurs twice"));
+    assert_non_null(strstr(err.text, "\"a\" twice"));
     assert_int_equal(parse("[{\"k\": 1, \"k\": 1}]", &err), FM_E_FORMAT);
     assert_int_equal(parse("{} {}", &err), FM_E_FORMAT);
     assert_int_equal(parse("", &err), FM_E_FORMAT);
@@ -36,7 +36,9 @@ static void json_refuses(void **state)
     char deep[402] = {0};
     memset(deep, '[', 200);
     memset(deep + 200, ']', 200);
-    assert_int_equal(parse(deep, &err), FM_E_LIMIT);
+    assert_int_equal(parse(deep, &err), FM_E_FORMAT);
+    assert_non_null(strstr(err.text, "64 levels"));
+    assert_int_equal(parse("1e400", &err), FM_E_FORMAT);
 }
 
 static void json_integers(void **state)
@@ -48,8 +50,7 @@ static void json_integers(void **state)
         uint64_t value;
     } cases[] = {{"0", true, 0},          {"9007199254740991", true, 9007199254740991u},
                  {"9007199254740993", false, 0}, {"-1", false, 0},
-                 {"1.5", false, 0},       {"\"1\"", false, 0},
-                 {"1e400", false, 0}};
+                 {"1.5", false, 0},       {"\"1\"", false, 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cJSON *json;
         uint64_t value = 0;

@@ -1,0 +1,145 @@
+/* ops.h - the door of core/ops: tensors as handles, and the table of operations a backend fills in.
+ *
+ * The model, the trainer and the tasks speak to this table and never to an instruction set or a device. A tensor is a
+ * handle, not a pointer; no operation returns a value or fails on its own: a backend keeps its first error and gives
+ * it back from finish(). What an operation computes (loss, norms) stays in tensors until read() asks for it, and is
+ * in host memory only after finish(). So a backend may execute at once (cpu), queue (webgpu) or only note what it was
+ * asked (record).
+ *
+ * Shapes are (rows, cols), row-major, without gaps. T tokens, H hidden, V vocabulary, S sequences packed end to end.
+ */
+#ifndef FM_OPS_H
+#define FM_OPS_H
+
+#include "base/base.h"
+
+typedef enum fm_type { FM_F32, FM_U32 } fm_type;
+
+/* buffer 0 is no tensor: operations take it where an operand is optional. */
+typedef struct fm_tensor {
+    uint32_t buffer;
+    fm_type type;
+    uint32_t rows, cols;
+    uint64_t offset; /* elements from the start of the buffer */
+} fm_tensor;
+
+#define FM_NO_TENSOR ((fm_tensor){0, FM_F32, 0, 0, 0})
+
+/* Inverted dropout (Srivastava et al. 2014): kept values are divided by 1 - rate. Whether an element is kept is a
+ * pure function of seed, step, op, the sequence's number in the step, and the element's place in the sequence, so
+ * packing, micro-batches and devices agree. rate 0 is no dropout. */
+typedef struct fm_dropout {
+    float rate;
+    uint32_t seed, step, op;
+} fm_dropout;
+
+/* How the T packed rows fall into sequences. starts is (S + 1, 1) u32, starts[0] = 0, starts[S] = T. place is (T, 2)
+ * u32: the sequence's number in the step and the position in the sequence. */
+typedef struct fm_packing {
+    fm_tensor starts, place;
+    uint32_t longest; /* tokens of the longest sequence */
+} fm_packing;
+
+/* AdamW (Loshchilov and Hutter 2019) as torch.optim.AdamW computes it; step counts from 1. Gradients are first
+ * multiplied by min(1, clip / (norm + 1e-6)) where norm = sqrt(squares[0]); clip 0 is none. Where the norm is not
+ * finite nothing is changed. */
+typedef struct fm_adamw {
+    float learning_rate, beta1, beta2, epsilon, weight_decay, clip;
+    uint32_t step;
+} fm_adamw;
+
+typedef enum fm_epilogue { FM_EPILOGUE_NONE, FM_EPILOGUE_GELU } fm_epilogue;
+
+typedef struct fm_backend fm_backend;
+
+typedef struct fm_ops {
+    const char *name;
+    void (*destroy)(fm_backend *b);
+
+    /* Memory: made while planning, before the first operation. */
+    fm_status (*create)(fm_backend *b, size_t elements, uint32_t *buffer, fm_error *err);
+    /* A buffer over host memory that stays and does not change; the backend may keep a form of it that suits it. */
+    fm_status (*import)(fm_backend *b, const float *data, size_t elements, uint32_t *buffer, fm_error *err);
+    void (*release)(fm_backend *b, uint32_t buffer);
+
+    /* Host to tensor; the source is free again on return. */
+    void (*write)(fm_backend *b, fm_tensor to, const void *from);
+    /* Tensor to host; `to` holds the values after finish(). */
+    void (*read)(fm_backend *b, fm_tensor from, void *to);
+    /* Waits for everything asked for so far; the first error since the last finish(). */
+    fm_status (*finish)(fm_backend *b, fm_error *err);
+
+    void (*zero)(fm_backend *b, fm_tensor x);
+
+    /* out (T, H) = word[ids] + position[place.position] */
+    void (*embedding)(fm_backend *b, fm_tensor out, fm_tensor word, fm_tensor position, fm_tensor ids,
+                      const fm_packing *packing);
+    /* word[ids[t]] += d_out[t], position[p] += d_out[t]. order (T, 1) lists tokens sorted by id and by place, so that
+     * a device without float atomics sums each row alone; segments (n + 1, 1) are the starts of equal ids in it. */
+    void (*embedding_backward)(fm_backend *b, fm_tensor d_word, fm_tensor d_position, fm_tensor d_out, fm_tensor ids,
+                               fm_tensor order, fm_tensor segments, const fm_packing *packing);
+
+    /* sum = dropout(x) + residual (residual optional), kept in x; out = (sum - mean) * rstd * gamma + beta; stats
+     * (T, 2) = mean, rstd. gamma, beta (1, H). If `after` has a rate, it is applied to out. */
+    void (*layer_norm)(fm_backend *b, fm_tensor out, fm_tensor x, fm_tensor residual, fm_tensor gamma, fm_tensor beta,
+                       float epsilon, fm_tensor stats, const fm_dropout *before, const fm_dropout *after,
+                       const fm_packing *packing);
+    /* From d_out: d_residual (T, H) = gradient of sum; d_x = the same through the dropout (both may be one tensor
+     * without dropout); d_gamma, d_beta are added to. */
+    void (*layer_norm_backward)(fm_backend *b, fm_tensor d_x, fm_tensor d_residual, fm_tensor d_gamma, fm_tensor d_beta,
+                                fm_tensor d_out, fm_tensor sum, fm_tensor gamma, fm_tensor stats,
+                                const fm_dropout *before, const fm_dropout *after, const fm_packing *packing);
+
+    /* y (M, N) = epilogue(x (M, K) w (N, K)^T + bias (1, N)). With GELU (erf form, Hendrycks and Gimpel 2016) the
+     * argument is kept in pre (M, N) if given. */
+    void (*linear)(fm_backend *b, fm_tensor y, fm_tensor x, fm_tensor w, fm_tensor bias, fm_epilogue epilogue,
+                   fm_tensor pre);
+    /* d_x (M, K) = d_y w, added to if add; d_w += d_y^T x; d_bias += column sums of d_y. Each output is optional. */
+    void (*linear_backward)(fm_backend *b, fm_tensor d_x, bool add, fm_tensor d_w, fm_tensor d_bias, fm_tensor d_y,
+                            fm_tensor x, fm_tensor w);
+    /* d (M, N) *= gelu'(pre) */
+    void (*gelu_backward)(fm_backend *b, fm_tensor d, fm_tensor pre);
+
+    /* Softmax attention inside each sequence (Vaswani et al. 2017), scores / sqrt(H / heads), dropout on the
+     * probabilities. out, q, k, v (T, H); log_sums (T, heads) are kept for the backward pass. */
+    void (*attention)(fm_backend *b, fm_tensor out, fm_tensor q, fm_tensor k, fm_tensor v, uint32_t heads,
+                      fm_tensor log_sums, const fm_dropout *dropout, const fm_packing *packing);
+    void (*attention_backward)(fm_backend *b, fm_tensor d_q, fm_tensor d_k, fm_tensor d_v, fm_tensor d_out, fm_tensor q,
+                               fm_tensor k, fm_tensor v, uint32_t heads, fm_tensor log_sums,
+                               const fm_dropout *dropout, const fm_packing *packing);
+
+    /* out (M, H) = x[rows]; and d_x = 0 elsewhere, d_x[rows] = d_out. Rows are distinct. */
+    void (*gather)(fm_backend *b, fm_tensor out, fm_tensor x, fm_tensor rows);
+    void (*gather_backward)(fm_backend *b, fm_tensor d_x, fm_tensor d_out, fm_tensor rows);
+
+    /* Cross-entropy of logits (M, V) against labels (M, 1): result (M, 2) = loss in nats, and how many logits exceed
+     * the label's. With scale != 0 the logits become their gradient, scale * (softmax - one_hot). */
+    void (*mlm_loss)(fm_backend *b, fm_tensor logits, fm_tensor labels, fm_tensor result, float scale);
+
+    /* squares (1, 1) = sum of x squared */
+    void (*sum_squares)(fm_backend *b, fm_tensor squares, fm_tensor x);
+    void (*adamw)(fm_backend *b, fm_tensor parameter, fm_tensor gradient, fm_tensor first, fm_tensor second,
+                  fm_tensor squares, const fm_adamw *options);
+} fm_ops;
+
+struct fm_backend {
+    const fm_ops *ops;
+};
+
+/* Instruction sets: NULL or "auto" takes FILLMASK_ISA from the environment, else the best this machine has.
+ * threads as in fm_pool_create. */
+fm_status fm_cpu_create(fm_backend **backend, const char *instruction_set, int threads, fm_error *err);
+const char *fm_cpu_instruction_set(const fm_backend *backend);
+fm_pool *fm_cpu_pool(fm_backend *backend);
+/* Names this build knows, best first, NULL-terminated; and whether this machine runs one. */
+const char *const *fm_cpu_instruction_sets(void);
+bool fm_cpu_has(const char *instruction_set);
+/* fp32 multiply-add peak of `threads` threads in GFLOP/s, from loops that stay in registers. */
+double fm_cpu_peak(fm_backend *backend);
+
+/* The recording backend (tests): executes nothing, writes one line an operation. The text lives as long as the
+ * backend. */
+fm_status fm_record_create(fm_backend **backend, fm_error *err);
+const char *fm_record_text(const fm_backend *backend);
+
+#endif
