@@ -33,10 +33,11 @@ typedef struct fm_dropout {
     uint32_t seed, step, op;
 } fm_dropout;
 
-/* How the T packed rows fall into sequences. starts is (S + 1, 1) u32, starts[0] = 0, starts[S] = T. place is (T, 2)
- * u32: the sequence's number in the step and the position in the sequence. */
+/* How the T packed rows fall into S sequences. starts is (S + 1, 1) u32, starts[0] = 0, starts[S] = T; the sequences'
+ * numbers in the step are first, first + 1 and so on. place is (T, 2) u32: number and position of each row. */
 typedef struct fm_packing {
     fm_tensor starts, place;
+    uint32_t first;
     uint32_t longest; /* tokens of the longest sequence */
 } fm_packing;
 
@@ -74,18 +75,19 @@ typedef struct fm_ops {
     /* out (T, H) = word[ids] + position[place.position] */
     void (*embedding)(fm_backend *b, fm_tensor out, fm_tensor word, fm_tensor position, fm_tensor ids,
                       const fm_packing *packing);
-    /* word[ids[t]] += d_out[t], position[p] += d_out[t]. order (T, 1) lists tokens sorted by id and by place, so that
-     * a device without float atomics sums each row alone; segments (n + 1, 1) are the starts of equal ids in it. */
+    /* d_word[ids[t]] += d_out[t], d_position[p] += d_out[t]. order (T, 1) lists tokens sorted by id, then by place, so
+     * that a device without float atomics sums each row alone; segments (n + 1, 1) are the starts of equal ids in
+     * it. */
     void (*embedding_backward)(fm_backend *b, fm_tensor d_word, fm_tensor d_position, fm_tensor d_out, fm_tensor ids,
                                fm_tensor order, fm_tensor segments, const fm_packing *packing);
 
-    /* sum = dropout(x) + residual (residual optional), kept in x; out = (sum - mean) * rstd * gamma + beta; stats
-     * (T, 2) = mean, rstd. gamma, beta (1, H). If `after` has a rate, it is applied to out. */
+    /* x becomes dropout(x) + residual, each optional; out = after((x - mean) * rstd * gamma + beta), the mean over H;
+     * stats (T, 2) = mean, rstd. gamma, beta (1, H). before, after: dropout, NULL for none; both need packing. */
     void (*layer_norm)(fm_backend *b, fm_tensor out, fm_tensor x, fm_tensor residual, fm_tensor gamma, fm_tensor beta,
                        float epsilon, fm_tensor stats, const fm_dropout *before, const fm_dropout *after,
                        const fm_packing *packing);
-    /* From d_out: d_residual (T, H) = gradient of sum; d_x = the same through the dropout (both may be one tensor
-     * without dropout); d_gamma, d_beta are added to. */
+    /* From d_out, which `after` changes in place: d_residual (T, H; optional) = the gradient of the residual, and d_x =
+     * that through `before`. d_gamma, d_beta are added to. sum is what the forward pass left in x. */
     void (*layer_norm_backward)(fm_backend *b, fm_tensor d_x, fm_tensor d_residual, fm_tensor d_gamma, fm_tensor d_beta,
                                 fm_tensor d_out, fm_tensor sum, fm_tensor gamma, fm_tensor stats,
                                 const fm_dropout *before, const fm_dropout *after, const fm_packing *packing);
@@ -105,8 +107,8 @@ typedef struct fm_ops {
     void (*attention)(fm_backend *b, fm_tensor out, fm_tensor q, fm_tensor k, fm_tensor v, uint32_t heads,
                       fm_tensor log_sums, const fm_dropout *dropout, const fm_packing *packing);
     void (*attention_backward)(fm_backend *b, fm_tensor d_q, fm_tensor d_k, fm_tensor d_v, fm_tensor d_out, fm_tensor q,
-                               fm_tensor k, fm_tensor v, uint32_t heads, fm_tensor log_sums,
-                               const fm_dropout *dropout, const fm_packing *packing);
+                               fm_tensor k, fm_tensor v, uint32_t heads, fm_tensor log_sums, const fm_dropout *dropout,
+                               const fm_packing *packing);
 
     /* out (M, H) = x[rows]; and d_x = 0 elsewhere, d_x[rows] = d_out. Rows are distinct. */
     void (*gather)(fm_backend *b, fm_tensor out, fm_tensor x, fm_tensor rows);

@@ -1,18 +1,20 @@
 /* kernels.h - what one instruction set provides to the cpu backend: a matrix tile and row-wise vector loops.
  *
- * Kernels know nothing of tensors, threads or blocking; cpu.c does all that. kernels_scalar.c is the plain reference;
- * kernels_template.h is compiled once for each vector instruction set.
+ * Kernels know nothing of tensors, threads or blocking; gemm.c, attention.c and rows.c do all that.
+ * kernels_scalar.c is the plain reference; kernels_template.h is compiled once for each vector instruction set.
  */
 #ifndef FM_KERNELS_H
 #define FM_KERNELS_H
 
 #include "base/base.h"
 
-/* A dropout stream: key and the first of the counter's two words; the second counts groups of four elements. */
+/* A row's dropout: which numbers decide, and what is kept. Element i takes 16 bits of the Threefry block whose counter
+ * is {counter, first / 4 + i / 4}. */
 typedef struct fm_drop_stream {
-    uint32_t key[2], counter, first; /* first: index of the row's first element, a multiple of 4 */
-    uint32_t threshold;              /* of 65536; an element is dropped if its 16 bits are below */
-    float scale;
+    uint32_t key[2], counter;
+    uint32_t first;     /* index of the row's first element in its sequence, a multiple of 4 */
+    uint32_t threshold; /* of 65536; an element is dropped if its 16 bits are below */
+    float scale;        /* of what is kept */
 } fm_drop_stream;
 
 typedef struct fm_kernels {
@@ -20,38 +22,38 @@ typedef struct fm_kernels {
     bool (*supported)(void);
     uint32_t mr, nr; /* rows and columns of a tile */
 
-    /* c (mr, nr; row stride ldc) = (add ? c : 0) + sum over k of a[k * mr + i] * b[k * nr + j] */
-    void (*tile)(size_t k, const float *a, const float *b, float *c, size_t ldc, bool add);
+    /* c (rows, nr; row stride ldc) = (add ? c : 0) + sum over k of a[k * mr + i] * b[k * nr + j], rows <= mr */
+    void (*tile)(size_t rows, size_t k, const float *a, const float *b, float *c, size_t ldc, bool add);
     /* to[k * width + i] = from[i * stride + k] for i < count <= width, k < depth; zero for the other i */
     void (*pack_rows)(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth);
 
-    void (*add)(size_t n, float *y, const float *x);                  /* y += x */
-    void (*scale)(size_t n, float *y, float a);                       /* y *= a */
-    void (*gelu)(size_t n, float *y, const float *x);                 /* y = x * Phi(x); y may be x */
-    void (*gelu_backward)(size_t n, float *d, const float *x);        /* d *= Phi(x) + x * phi(x) */
-    /* x is the sum already; returns mean and rstd in stats[2] */
+    void (*add)(size_t n, float *y, const float *x);           /* y += x */
+    void (*scale)(size_t n, float *y, float a);                /* y *= a */
+    void (*gelu)(size_t n, float *y, const float *x);          /* y = x * Phi(x); y may be x */
+    void (*gelu_backward)(size_t n, float *d, const float *x); /* d *= Phi(x) + x * phi(x) */
+    /* out = (x - mean) * rstd * gamma + beta; stats[2] = mean, rstd */
     void (*layer_norm)(size_t n, float *out, const float *x, const float *gamma, const float *beta, float epsilon,
                        float *stats);
-    /* d_sum = gradient; d_gamma and d_beta are added to */
-    void (*layer_norm_backward)(size_t n, float *d_sum, float *d_gamma, float *d_beta, const float *d_out,
-                                const float *sum, const float *gamma, const float *stats);
+    /* d_x = gradient of x, given d_out; d_gamma and d_beta are added to. d_x may be d_out. */
+    void (*layer_norm_backward)(size_t n, float *d_x, float *d_gamma, float *d_beta, const float *d_out, const float *x,
+                                const float *gamma, const float *stats);
     /* x = softmax(x * scale); returns log(sum(exp(x * scale))) */
     float (*softmax)(size_t n, float *x, float scale);
-    /* x = exp(x * scale - log_sum) */
-    void (*exp_shift)(size_t n, float *x, float scale, float log_sum);
+    /* x = exp(x * scale - shift) * gain */
+    void (*exp_shift)(size_t n, float *x, float scale, float shift, float gain);
     float (*dot)(size_t n, const float *a, const float *b);
     /* d = p * (d - shift) * scale */
     void (*softmax_backward)(size_t n, float *d, const float *p, float shift, float scale);
-    /* log(sum(exp(x))) and the number of x above `value` */
+    /* log(sum(exp(x))), and the number of x above `value` */
     float (*log_sum_exp)(size_t n, const float *x, float value, uint32_t *above);
-    double (*squares)(size_t n, const float *x);
-    /* gain multiplies the gradient; step_size = lr / (1 - beta1^t), root = sqrt(1 - beta2^t), decay = 1 - lr * wd */
+    double (*squares)(size_t n, const float *x); /* sum of x squared */
+    /* m and v move towards gain * g and its square; p = p * decay - step_size * m / (sqrt(v) * root + epsilon) */
     void (*adamw)(size_t n, float *p, const float *g, float *m, float *v, float gain, float beta1, float beta2,
                   float epsilon, float step_size, float root, float decay);
     /* x[i] = kept ? x[i] * scale : 0 */
     void (*dropout)(size_t n, float *x, const fm_drop_stream *stream);
     /* multiply-adds in registers; returns how many floating-point operations that was */
-    double (*spin)(size_t rounds);
+    double (*spin)(size_t rounds, float *sink);
 } fm_kernels;
 
 extern const fm_kernels fm_kernels_scalar;

@@ -1,0 +1,165 @@
+/* attention.c - softmax attention of the cpu backend: one task a sequence and head, each on one thread with its own
+ * scratch memory. The backward pass computes the probabilities again from the scores' log sums. */
+#include "ops/cpu/cpu.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct pass {
+    cpu *cpu;
+    uint32_t heads, first;
+    size_t width, stride; /* of a head, of a row of q, k and v */
+    size_t longest;
+    const uint32_t *starts;
+    const float *q, *k, *v, *d_out;
+    float *out, *log_sums, *d_q, *d_k, *d_v;
+    const fm_dropout *dropout; /* NULL for none */
+    float scale;
+} pass;
+
+/* The queries, keys and values of one head of one sequence. */
+typedef struct part {
+    size_t base, length; /* of the head in q, k, v and their gradients; tokens */
+    size_t row;          /* first row of the sequence */
+    uint32_t head, number;
+} part;
+
+static part part_at(const pass *x, size_t index)
+{
+    uint32_t sequence = (uint32_t)(index / x->heads), head = (uint32_t)(index % x->heads);
+    size_t row = x->starts[sequence];
+    return (part){row * x->stride + head * x->width, x->starts[sequence + 1] - row, row, head, x->first + sequence};
+}
+
+static fm_drop_stream stream_of(const pass *x, const part *at, size_t row)
+{
+    return cpu_drop_row(x->dropout, at->number, (uint32_t)(at->head * at->length + row), at->length);
+}
+
+/* to (length, length) = left right^T, both (length, width) inside rows of `stride`. */
+static void scores(const pass *x, const part *at, float *to, const float *left, const float *right, float *memory)
+{
+    cpu_product p = {.m = at->length,
+                     .n = at->length,
+                     .k = x->width,
+                     .a = {left + at->base, x->stride, false},
+                     .b = {right + at->base, x->stride, true},
+                     .c = to,
+                     .stride = at->length};
+    cpu_gemm_small(x->cpu->kernels, &p, memory);
+}
+
+/* to (length, width) = weights (length, length), turned or not, times `values` (length, width). */
+static void weighted(const pass *x, const part *at, float *to, const float *weights, bool turned, const float *values,
+                     float *memory)
+{
+    cpu_product p = {.m = at->length,
+                     .n = x->width,
+                     .k = at->length,
+                     .a = {weights, at->length, turned},
+                     .b = {values + at->base, x->stride, false},
+                     .c = to + at->base,
+                     .stride = x->stride};
+    cpu_gemm_small(x->cpu->kernels, &p, memory);
+}
+
+static void forward_task(void *context, size_t index, int worker)
+{
+    const pass *x = context;
+    const fm_kernels *kernels = x->cpu->kernels;
+    part at = part_at(x, index);
+    float *weights = cpu_worker_scratch(x->cpu, worker), *memory = weights + x->longest * x->longest;
+    scores(x, &at, weights, x->q, x->k, memory);
+    for (size_t i = 0; i < at.length; i++) {
+        float *row = weights + i * at.length, log_sum = kernels->softmax(at.length, row, x->scale);
+        if (x->log_sums) x->log_sums[(at.row + i) * x->heads + at.head] = log_sum;
+        if (x->dropout) {
+            fm_drop_stream stream = stream_of(x, &at, i);
+            kernels->dropout(at.length, row, &stream);
+        }
+    }
+    weighted(x, &at, x->out, weights, false, x->v, memory);
+}
+
+static void backward_task(void *context, size_t index, int worker)
+{
+    const pass *x = context;
+    const fm_kernels *kernels = x->cpu->kernels;
+    part at = part_at(x, index);
+    size_t square = x->longest * x->longest;
+    float *weights = cpu_worker_scratch(x->cpu, worker), *slopes = weights + square, *memory = slopes + square;
+
+    scores(x, &at, weights, x->q, x->k, memory);
+    for (size_t i = 0; i < at.length; i++) {
+        float *row = weights + i * at.length, *dropped = slopes + i * at.length;
+        kernels->exp_shift(at.length, row, x->scale, x->log_sums[(at.row + i) * x->heads + at.head], 1.0f);
+        if (x->dropout) {
+            fm_drop_stream stream = stream_of(x, &at, i);
+            memcpy(dropped, row, at.length * sizeof(float));
+            kernels->dropout(at.length, dropped, &stream);
+        }
+    }
+    weighted(x, &at, x->d_v, x->dropout ? slopes : weights, true, x->d_out, memory);
+    scores(x, &at, slopes, x->d_out, x->v, memory);
+    for (size_t i = 0; i < at.length; i++) {
+        float *row = weights + i * at.length, *slope = slopes + i * at.length;
+        if (x->dropout) {
+            fm_drop_stream stream = stream_of(x, &at, i);
+            kernels->dropout(at.length, slope, &stream);
+        }
+        kernels->softmax_backward(at.length, slope, row, kernels->dot(at.length, row, slope), x->scale);
+    }
+    weighted(x, &at, x->d_q, slopes, false, x->k, memory);
+    weighted(x, &at, x->d_k, slopes, true, x->q, memory);
+}
+
+/* Fills in what both directions share; false if there is no memory or nothing to do. */
+static bool begin(pass *x, fm_backend *b, fm_tensor q, fm_tensor k, fm_tensor v, uint32_t heads, fm_tensor log_sums,
+                  const fm_dropout *dropout, const fm_packing *packing, size_t squares)
+{
+    cpu *c = (cpu *)b;
+    size_t longest = packing->longest, width = q.cols / heads;
+    size_t across = cpu_small_size(c->kernels, longest, longest, width),
+           along = cpu_small_size(c->kernels, longest, width, longest);
+    *x = (pass){.cpu = c,
+                .heads = heads,
+                .first = packing->first,
+                .width = width,
+                .stride = q.cols,
+                .longest = longest,
+                .starts = cpu_words(c, packing->starts),
+                .q = cpu_floats(c, q),
+                .k = cpu_floats(c, k),
+                .v = cpu_floats(c, v),
+                .log_sums = log_sums.buffer ? cpu_floats(c, log_sums) : NULL,
+                .dropout = dropout && dropout->rate > 0.0f ? dropout : NULL,
+                .scale = 1.0f / sqrtf((float)width)};
+    return cpu_scratch(c, squares * longest * longest + (across > along ? across : along));
+}
+
+static size_t tasks_of(const fm_packing *packing, uint32_t heads)
+{
+    return (size_t)(packing->starts.rows - 1) * heads;
+}
+
+void cpu_attention(fm_backend *b, fm_tensor out, fm_tensor q, fm_tensor k, fm_tensor v, uint32_t heads,
+                   fm_tensor log_sums, const fm_dropout *dropout, const fm_packing *packing)
+{
+    pass x;
+    if (!begin(&x, b, q, k, v, heads, log_sums, dropout, packing, 1)) return;
+    x.out = cpu_floats(x.cpu, out);
+    fm_pool_run(x.cpu->pool, tasks_of(packing, heads), forward_task, &x);
+}
+
+void cpu_attention_backward(fm_backend *b, fm_tensor d_q, fm_tensor d_k, fm_tensor d_v, fm_tensor d_out, fm_tensor q,
+                            fm_tensor k, fm_tensor v, uint32_t heads, fm_tensor log_sums, const fm_dropout *dropout,
+                            const fm_packing *packing)
+{
+    pass x;
+    if (!begin(&x, b, q, k, v, heads, log_sums, dropout, packing, 2)) return;
+    x.d_out = cpu_floats(x.cpu, d_out);
+    x.d_q = cpu_floats(x.cpu, d_q);
+    x.d_k = cpu_floats(x.cpu, d_k);
+    x.d_v = cpu_floats(x.cpu, d_v);
+    fm_pool_run(x.cpu->pool, tasks_of(packing, heads), backward_task, &x);
+}

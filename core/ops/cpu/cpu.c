@@ -1,0 +1,329 @@
+/* cpu.c - the cpu backend: its table of operations, its buffers, and the choice of an instruction set. What the
+ * operations compute is in gemm.c, attention.c and rows.c. */
+#include "ops/cpu/cpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const fm_kernels *const sets[] = {
+#if defined(__x86_64__)
+    &fm_kernels_avx512, &fm_kernels_avx2,
+#endif
+    &fm_kernels_scalar};
+#define SETS (sizeof sets / sizeof *sets)
+
+/* ---- buffers ---- */
+
+float *cpu_floats(const cpu *c, fm_tensor x)
+{
+    const cpu_buffer *buffer = &c->buffers[x.buffer];
+    /* Imported numbers are only ever read; operations write to tensors that create() made. */
+    return (buffer->own ? buffer->own : (float *)(uintptr_t)buffer->imported) + x.offset;
+}
+
+uint32_t *cpu_words(const cpu *c, fm_tensor x)
+{
+    return (uint32_t *)(void *)cpu_floats(c, x);
+}
+
+void cpu_fail_memory(cpu *c, size_t bytes)
+{
+    if (!c->first_error.status) fm_fail_memory(&c->first_error, bytes, "an operation of the model");
+}
+
+bool cpu_scratch(cpu *c, size_t floats)
+{
+    floats = (floats + 15) / 16 * 16; /* workers do not share cache lines */
+    if (floats <= c->scratch_each) return true;
+    size_t workers = (size_t)fm_pool_threads(c->pool);
+    float *larger = floats > SIZE_MAX / workers ? NULL : fm_alloc(floats * workers, sizeof(float));
+    if (!larger) {
+        cpu_fail_memory(c, floats * workers * sizeof(float));
+        return false;
+    }
+    fm_free(c->scratch);
+    c->scratch = larger;
+    c->scratch_each = floats;
+    return true;
+}
+
+static fm_status add_buffer(cpu *c, cpu_buffer buffer, uint32_t *handle, fm_error *err)
+{
+    if (c->count == c->capacity) {
+        size_t capacity = c->capacity * 2 + 64;
+        cpu_buffer *larger = realloc(c->buffers, capacity * sizeof *larger);
+        if (!larger) return fm_fail_memory(err, capacity * sizeof *larger, "the list of buffers");
+        c->buffers = larger;
+        c->capacity = capacity;
+    }
+    *handle = (uint32_t)c->count;
+    c->buffers[c->count++] = buffer;
+    return FM_OK;
+}
+
+static fm_status create(fm_backend *b, size_t elements, uint32_t *buffer, fm_error *err)
+{
+    cpu *c = (cpu *)b;
+    *buffer = 0;
+    float *own = fm_alloc(elements, sizeof(float));
+    if (!own) return fm_fail_memory(err, elements * sizeof(float), "a buffer of the model");
+    fm_status status = add_buffer(c, (cpu_buffer){own, NULL, elements, NULL}, buffer, err);
+    if (status) fm_free(own);
+    return status;
+}
+
+static fm_status import(fm_backend *b, const float *data, size_t elements, uint32_t *buffer, fm_error *err)
+{
+    *buffer = 0;
+    return add_buffer((cpu *)b, (cpu_buffer){NULL, data, elements, NULL}, buffer, err);
+}
+
+static void release(fm_backend *b, uint32_t handle)
+{
+    cpu *c = (cpu *)b;
+    cpu_buffer *buffer = &c->buffers[handle];
+    fm_free(buffer->own);
+    fm_free(buffer->packed);
+    *buffer = (cpu_buffer){0};
+    while (c->count > 1 && !c->buffers[c->count - 1].own && !c->buffers[c->count - 1].imported) c->count--;
+}
+
+static size_t elements_of(fm_tensor x)
+{
+    return (size_t)x.rows * x.cols;
+}
+
+static void write_tensor(fm_backend *b, fm_tensor to, const void *from)
+{
+    if (elements_of(to) > 0) memcpy(cpu_floats((cpu *)b, to), from, elements_of(to) * sizeof(float));
+}
+
+static void read_tensor(fm_backend *b, fm_tensor from, void *to)
+{
+    if (elements_of(from) > 0) memcpy(to, cpu_floats((cpu *)b, from), elements_of(from) * sizeof(float));
+}
+
+static fm_status finish(fm_backend *b, fm_error *err)
+{
+    cpu *c = (cpu *)b;
+    fm_status status = c->first_error.status;
+    if (status && err) *err = c->first_error;
+    c->first_error.status = FM_OK;
+    return status;
+}
+
+static void zero(fm_backend *b, fm_tensor x)
+{
+    memset(cpu_floats((cpu *)b, x), 0, elements_of(x) * sizeof(float));
+}
+
+/* ---- linear ---- */
+
+/* The packed form of an imported matrix, made at its first use; NULL for others, or without memory for it. */
+static const float *packed_of(cpu *c, fm_tensor w)
+{
+    cpu_buffer *buffer = &c->buffers[w.buffer];
+    if (!buffer->imported || w.offset != 0 || elements_of(w) != buffer->elements) return NULL;
+    if (!buffer->packed) {
+        buffer->packed = fm_alloc(cpu_packed_size(c->kernels, w.rows, w.cols), sizeof(float));
+        if (buffer->packed) cpu_pack(c, buffer->packed, (cpu_matrix){cpu_floats(c, w), w.cols, true}, w.rows, w.cols);
+    }
+    return buffer->packed;
+}
+
+static void linear(fm_backend *b, fm_tensor y, fm_tensor x, fm_tensor w, fm_tensor bias, fm_epilogue epilogue,
+                   fm_tensor pre)
+{
+    cpu *c = (cpu *)b;
+    cpu_product p = {.m = x.rows,
+                     .n = w.rows,
+                     .k = w.cols,
+                     .a = {cpu_floats(c, x), x.cols, false},
+                     .b = {cpu_floats(c, w), w.cols, true},
+                     .packed = packed_of(c, w),
+                     .c = cpu_floats(c, y),
+                     .stride = y.cols,
+                     .bias = bias.buffer ? cpu_floats(c, bias) : NULL,
+                     .gelu = epilogue == FM_EPILOGUE_GELU,
+                     .pre = pre.buffer ? cpu_floats(c, pre) : NULL,
+                     .pre_stride = pre.cols};
+    cpu_gemm(c, &p);
+}
+
+static void linear_backward(fm_backend *b, fm_tensor d_x, bool add, fm_tensor d_w, fm_tensor d_bias, fm_tensor d_y,
+                            fm_tensor x, fm_tensor w)
+{
+    cpu *c = (cpu *)b;
+    if (d_x.buffer) {
+        cpu_product p = {.m = d_y.rows,
+                         .n = w.cols,
+                         .k = w.rows,
+                         .a = {cpu_floats(c, d_y), d_y.cols, false},
+                         .b = {cpu_floats(c, w), w.cols, false},
+                         .c = cpu_floats(c, d_x),
+                         .stride = d_x.cols,
+                         .add = add};
+        cpu_gemm(c, &p);
+    }
+    if (d_w.buffer) {
+        cpu_product p = {.m = d_y.cols,
+                         .n = x.cols,
+                         .k = d_y.rows,
+                         .a = {cpu_floats(c, d_y), d_y.cols, true},
+                         .b = {cpu_floats(c, x), x.cols, false},
+                         .c = cpu_floats(c, d_w),
+                         .stride = d_w.cols,
+                         .add = true};
+        cpu_gemm(c, &p);
+    }
+    if (d_bias.buffer) cpu_column_sums(c, cpu_floats(c, d_bias), cpu_floats(c, d_y), d_y.rows, d_y.cols);
+}
+
+/* ---- the backend ---- */
+
+static void destroy(fm_backend *b)
+{
+    cpu *c = (cpu *)b;
+    for (size_t i = 1; i < c->count; i++) {
+        fm_free(c->buffers[i].own);
+        fm_free(c->buffers[i].packed);
+    }
+    free(c->buffers);
+    fm_free(c->left);
+    fm_free(c->right);
+    fm_free(c->scratch);
+    fm_pool_destroy(c->pool);
+    free(c);
+}
+
+static const fm_ops table = {.name = "cpu",
+                             .destroy = destroy,
+                             .create = create,
+                             .import = import,
+                             .release = release,
+                             .write = write_tensor,
+                             .read = read_tensor,
+                             .finish = finish,
+                             .zero = zero,
+                             .embedding = cpu_embedding,
+                             .embedding_backward = cpu_embedding_backward,
+                             .layer_norm = cpu_layer_norm,
+                             .layer_norm_backward = cpu_layer_norm_backward,
+                             .linear = linear,
+                             .linear_backward = linear_backward,
+                             .gelu_backward = cpu_gelu_backward,
+                             .attention = cpu_attention,
+                             .attention_backward = cpu_attention_backward,
+                             .gather = cpu_gather,
+                             .gather_backward = cpu_gather_backward,
+                             .mlm_loss = cpu_mlm_loss,
+                             .sum_squares = cpu_sum_squares,
+                             .adamw = cpu_adamw};
+
+const char *const *fm_cpu_instruction_sets(void)
+{
+    static const char *const names[] = {
+#if defined(__x86_64__)
+        "avx512",
+        "avx2",
+#endif
+        "scalar",
+        NULL
+    };
+    return names;
+}
+
+static const fm_kernels *find_set(const char *name)
+{
+    for (size_t i = 0; i < SETS; i++)
+        if (strcmp(sets[i]->name, name) == 0) return sets[i];
+    return NULL;
+}
+
+bool fm_cpu_has(const char *instruction_set)
+{
+    const fm_kernels *set = find_set(instruction_set);
+    return set && set->supported();
+}
+
+static fm_status choose(const fm_kernels **kernels, const char *name, fm_error *err)
+{
+    if (!name || strcmp(name, "auto") == 0) name = getenv("FILLMASK_ISA");
+    if (!name || !*name || strcmp(name, "auto") == 0) {
+        size_t best = 0;
+        while (!sets[best]->supported()) best++; /* scalar, the last, always is */
+        *kernels = sets[best];
+        return FM_OK;
+    }
+    *kernels = find_set(name);
+    if (!*kernels)
+        return fm_fail(err, FM_E_ARGUMENT,
+                       "The instruction set \"%.40s\" is unknown; use avx512, avx2, scalar or auto.", name);
+    if (!(*kernels)->supported())
+        return fm_fail(err, FM_E_UNSUPPORTED, "This machine lacks the instruction set \"%s\"; use auto.", name);
+    return FM_OK;
+}
+
+fm_status fm_cpu_create(fm_backend **backend, const char *instruction_set, int threads, fm_error *err)
+{
+    *backend = NULL;
+    const fm_kernels *kernels;
+    fm_status status = choose(&kernels, instruction_set, err);
+    if (status) return status;
+    cpu *c = calloc(1, sizeof *c);
+    if (!c) return fm_fail_memory(err, sizeof *c, "the cpu backend");
+    c->backend.ops = &table;
+    c->kernels = kernels;
+    uint32_t none;
+    status = add_buffer(c, (cpu_buffer){0}, &none, err);
+    if (!status) status = fm_pool_create(&c->pool, threads, err);
+    if (!status) status = cpu_gemm_create(c, err);
+    if (status) {
+        destroy(&c->backend);
+        return status;
+    }
+    *backend = &c->backend;
+    return FM_OK;
+}
+
+const char *fm_cpu_instruction_set(const fm_backend *backend)
+{
+    return ((const cpu *)backend)->kernels->name;
+}
+
+fm_pool *fm_cpu_pool(fm_backend *backend)
+{
+    return ((cpu *)backend)->pool;
+}
+
+/* ---- the machine's peak ---- */
+
+typedef struct spinning {
+    const fm_kernels *kernels;
+    size_t rounds;
+    double operations;
+    float sink[1024];
+} spinning;
+
+static void spin_task(void *context, size_t index, int worker)
+{
+    (void)worker;
+    spinning *s = context;
+    double operations = s->kernels->spin(s->rounds, &s->sink[index]);
+    if (index == 0) s->operations = operations;
+}
+
+double fm_cpu_peak(fm_backend *backend)
+{
+    cpu *c = (cpu *)backend;
+    size_t threads = (size_t)fm_pool_threads(c->pool);
+    spinning s = {.kernels = c->kernels, .rounds = 2000000};
+    double best = 0.0;
+    for (int i = 0; i < 5; i++) {
+        double start = fm_seconds();
+        fm_pool_run(c->pool, threads, spin_task, &s);
+        double rate = s.operations * (double)threads / (fm_seconds() - start) * 1e-9;
+        best = rate > best ? rate : best;
+    }
+    return best;
+}

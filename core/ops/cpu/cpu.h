@@ -1,0 +1,102 @@
+/* cpu.h - the inside of the cpu backend, shared by its files: buffers, scratch memory and the matrix product. Not for
+ * anything outside core/ops/cpu. */
+#ifndef FM_CPU_H
+#define FM_CPU_H
+
+#include "ops/cpu/kernels.h"
+#include "ops/ops.h"
+
+typedef struct cpu_buffer {
+    float *own;            /* NULL if imported or released */
+    const float *imported; /* read only */
+    size_t elements;
+    float *packed; /* of an imported matrix that was a right-hand side: packed once and kept */
+} cpu_buffer;
+
+typedef struct cpu {
+    fm_backend backend;
+    fm_pool *pool;
+    const fm_kernels *kernels;
+    cpu_buffer *buffers; /* handle 0 is unused */
+    size_t count, capacity;
+    fm_error first_error; /* since the last finish() */
+    float *left, *right;  /* packed blocks of the two operands of a product */
+    float *scratch;       /* of all workers */
+    size_t scratch_each;  /* floats a worker */
+} cpu;
+
+/* Where a tensor's numbers are. */
+float *cpu_floats(const cpu *c, fm_tensor x);
+uint32_t *cpu_words(const cpu *c, fm_tensor x);
+/* Keeps the first error for finish(). */
+void cpu_fail_memory(cpu *c, size_t bytes);
+/* Makes scratch_each at least `floats`; false (and the error kept) if memory lacks. */
+bool cpu_scratch(cpu *c, size_t floats);
+static inline float *cpu_worker_scratch(const cpu *c, int worker)
+{
+    return c->scratch + (size_t)worker * c->scratch_each;
+}
+
+/* ---- gemm.c ---- */
+
+/* A matrix of a product: element (i, j) of an operand is data[i * stride + j], or data[j * stride + i] if turned. */
+typedef struct cpu_matrix {
+    const float *data;
+    size_t stride;
+    bool turned;
+} cpu_matrix;
+
+typedef struct cpu_product {
+    size_t m, n, k;
+    cpu_matrix a, b;     /* (m, k) and (k, n) */
+    const float *packed; /* all of b as cpu_pack made it, or NULL */
+    float *c;            /* (m, n) */
+    size_t stride;       /* of c */
+    bool add;            /* to what c holds */
+    /* When the sums are complete: c += bias; then, with gelu, pre = c (optional) and c = gelu(c). */
+    const float *bias;
+    bool gelu;
+    float *pre;
+    size_t pre_stride;
+} cpu_product;
+
+/* Memory for the packed blocks; called once. */
+fm_status cpu_gemm_create(cpu *c, fm_error *err);
+/* Over the whole pool. Sums over k in one fixed order. */
+void cpu_gemm(cpu *c, const cpu_product *p);
+size_t cpu_packed_size(const fm_kernels *kernels, size_t n, size_t k);
+void cpu_pack(cpu *c, float *packed, cpu_matrix b, size_t n, size_t k);
+/* On one thread with memory of the caller: cpu_small_size() floats. No bias, no gelu, nothing packed. */
+size_t cpu_small_size(const fm_kernels *kernels, size_t m, size_t n, size_t k);
+void cpu_gemm_small(const fm_kernels *kernels, const cpu_product *p, float *memory);
+
+/* ---- rows.c and attention.c: entries of the table ---- */
+
+/* The stream of row `position` (of `width` elements) of sequence `number`. */
+fm_drop_stream cpu_drop_row(const fm_dropout *dropout, uint32_t number, uint32_t row, size_t width);
+
+void cpu_embedding(fm_backend *b, fm_tensor out, fm_tensor word, fm_tensor position, fm_tensor ids,
+                   const fm_packing *packing);
+void cpu_embedding_backward(fm_backend *b, fm_tensor d_word, fm_tensor d_position, fm_tensor d_out, fm_tensor ids,
+                            fm_tensor order, fm_tensor segments, const fm_packing *packing);
+void cpu_layer_norm(fm_backend *b, fm_tensor out, fm_tensor x, fm_tensor residual, fm_tensor gamma, fm_tensor beta,
+                    float epsilon, fm_tensor stats, const fm_dropout *before, const fm_dropout *after,
+                    const fm_packing *packing);
+void cpu_layer_norm_backward(fm_backend *b, fm_tensor d_x, fm_tensor d_residual, fm_tensor d_gamma, fm_tensor d_beta,
+                             fm_tensor d_out, fm_tensor sum, fm_tensor gamma, fm_tensor stats, const fm_dropout *before,
+                             const fm_dropout *after, const fm_packing *packing);
+void cpu_column_sums(cpu *c, float *to, const float *x, size_t rows, size_t cols);
+void cpu_gelu_backward(fm_backend *b, fm_tensor d, fm_tensor pre);
+void cpu_gather(fm_backend *b, fm_tensor out, fm_tensor x, fm_tensor rows);
+void cpu_gather_backward(fm_backend *b, fm_tensor d_x, fm_tensor d_out, fm_tensor rows);
+void cpu_mlm_loss(fm_backend *b, fm_tensor logits, fm_tensor labels, fm_tensor result, float scale);
+void cpu_sum_squares(fm_backend *b, fm_tensor squares, fm_tensor x);
+void cpu_adamw(fm_backend *b, fm_tensor parameter, fm_tensor gradient, fm_tensor first, fm_tensor second,
+               fm_tensor squares, const fm_adamw *options);
+void cpu_attention(fm_backend *b, fm_tensor out, fm_tensor q, fm_tensor k, fm_tensor v, uint32_t heads,
+                   fm_tensor log_sums, const fm_dropout *dropout, const fm_packing *packing);
+void cpu_attention_backward(fm_backend *b, fm_tensor d_q, fm_tensor d_k, fm_tensor d_v, fm_tensor d_out, fm_tensor q,
+                            fm_tensor k, fm_tensor v, uint32_t heads, fm_tensor log_sums, const fm_dropout *dropout,
+                            const fm_packing *packing);
+
+#endif

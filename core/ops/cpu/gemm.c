@@ -1,0 +1,241 @@
+/* gemm.c - matrix products of the cpu backend: blocking, packing and threads around the kernels' tile, after Goto and
+ * van de Geijn 2008, "Anatomy of high-performance matrix multiplication". It knows nothing of tensors.
+ *
+ * The right-hand side is packed a block of DEPTH x COLUMNS at a time into panels of nr columns, the left-hand side a
+ * block of ROWS x DEPTH into panels of mr rows, both by all threads; then the threads share out pieces of the result.
+ * A result element is summed over k in blocks of the same size whatever the threads do. */
+#include "ops/cpu/cpu.h"
+
+#include <string.h>
+
+#define DEPTH 288    /* k of a block: a panel of the right-hand side stays in the first cache */
+#define ROWS 768     /* m of a block */
+#define COLUMNS 2304 /* n of a block */
+#define PIECE_ROWS 96
+#define PIECE_COLUMNS 256
+
+static size_t round_up(size_t x, size_t to)
+{
+    return (x + to - 1) / to * to;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Cuts n into equal parts of at most `most`, each a multiple of `unit` but for the last; returns the part. */
+static size_t even_part(size_t n, size_t most, size_t unit)
+{
+    if (n <= most) return round_up(n, unit);
+    size_t parts = (n + most - 1) / most;
+    return round_up((n + parts - 1) / parts, unit);
+}
+
+/* ---- packing ---- */
+
+/* Panels of `width` lines (rows of a, columns of b), each (depth, width); `along` says that a line is contiguous. */
+static void pack_panel(const fm_kernels *kernels, float *to, const float *from, size_t stride, bool along, size_t lines,
+                       size_t width, size_t depth)
+{
+    if (along) {
+        kernels->pack_rows(to, from, stride, lines, width, depth);
+        return;
+    }
+    for (size_t k = 0; k < depth; k++) {
+        memcpy(to + k * width, from + k * stride, lines * sizeof(float));
+        if (lines < width) memset(to + k * width + lines, 0, (width - lines) * sizeof(float));
+    }
+}
+
+static const float *element(cpu_matrix x, size_t i, size_t j)
+{
+    return x.turned ? x.data + j * x.stride + i : x.data + i * x.stride + j;
+}
+
+/* Rows [row, row + lines) and columns [at, at + depth) of a. */
+static void pack_left(const fm_kernels *kernels, float *to, cpu_matrix a, size_t row, size_t at, size_t lines,
+                      size_t depth)
+{
+    pack_panel(kernels, to, element(a, row, at), a.stride, !a.turned, lines, kernels->mr, depth);
+}
+
+/* Rows [at, at + depth) and columns [column, column + lines) of b. */
+static void pack_right(const fm_kernels *kernels, float *to, cpu_matrix b, size_t column, size_t at, size_t lines,
+                       size_t depth)
+{
+    pack_panel(kernels, to, element(b, at, column), b.stride, b.turned, lines, kernels->nr, depth);
+}
+
+/* ---- tiles ---- */
+
+/* c (rows, cols) from packed panels; the last tiles of a row or column may be cut. */
+static void tiles(const fm_kernels *kernels, size_t rows, size_t cols, size_t depth, const float *a, const float *b,
+                  float *c, size_t stride, bool add)
+{
+    size_t mr = kernels->mr, nr = kernels->nr;
+    for (size_t j = 0; j < cols; j += nr)
+        for (size_t i = 0; i < rows; i += mr) {
+            size_t height = smaller(mr, rows - i), width = smaller(nr, cols - j);
+            float *to = c + i * stride + j;
+            if (width == nr) {
+                kernels->tile(height, depth, a + i * depth, b + j * depth, to, stride, add);
+                continue;
+            }
+            float whole[16 * 64];
+            kernels->tile(height, depth, a + i * depth, b + j * depth, whole, nr, false);
+            for (size_t y = 0; y < height; y++)
+                for (size_t x = 0; x < width; x++)
+                    to[y * stride + x] = (add ? to[y * stride + x] : 0.0f) + whole[y * nr + x];
+        }
+}
+
+static void finish_rows(const fm_kernels *kernels, const cpu_product *p, size_t row, size_t column, size_t rows,
+                        size_t cols)
+{
+    for (size_t i = row; i < row + rows; i++) {
+        float *c = p->c + i * p->stride + column;
+        if (p->bias) kernels->add(cols, c, p->bias + column);
+        if (p->pre) memcpy(p->pre + i * p->pre_stride + column, c, cols * sizeof(float));
+        if (p->gelu) kernels->gelu(cols, c, c);
+    }
+}
+
+/* ---- the product over all threads ---- */
+
+typedef struct block {
+    cpu *cpu;
+    const cpu_product *p;
+    size_t row, rows, column, cols, at, depth;
+    const float *right; /* panels of this block's columns */
+    size_t right_panels, left_panels, panels_each;
+    size_t piece_rows, piece_cols, pieces_across;
+    bool add, last;
+} block;
+
+/* A task packs panels_each panels of either side; the right-hand ones come first. */
+static void pack_task(void *context, size_t index, int worker)
+{
+    (void)worker;
+    const block *x = context;
+    const fm_kernels *kernels = x->cpu->kernels;
+    size_t end = smaller((index + 1) * x->panels_each, x->right_panels + x->left_panels);
+    for (size_t panel = index * x->panels_each; panel < end; panel++) {
+        if (panel < x->right_panels) {
+            size_t column = panel * kernels->nr;
+            pack_right(kernels, x->cpu->right + column * x->depth, x->p->b, x->column + column, x->at,
+                       smaller(kernels->nr, x->cols - column), x->depth);
+        } else {
+            size_t row = (panel - x->right_panels) * kernels->mr;
+            pack_left(kernels, x->cpu->left + row * x->depth, x->p->a, x->row + row, x->at,
+                      smaller(kernels->mr, x->rows - row), x->depth);
+        }
+    }
+}
+
+static void piece_task(void *context, size_t index, int worker)
+{
+    (void)worker;
+    const block *x = context;
+    const cpu_product *p = x->p;
+    size_t row = index / x->pieces_across * x->piece_rows, column = index % x->pieces_across * x->piece_cols;
+    size_t rows = smaller(x->piece_rows, x->rows - row), cols = smaller(x->piece_cols, x->cols - column);
+    tiles(x->cpu->kernels, rows, cols, x->depth, x->cpu->left + row * x->depth, x->right + column * x->depth,
+          p->c + (x->row + row) * p->stride + x->column + column, p->stride, x->add);
+    if (x->last && (p->bias || p->pre || p->gelu))
+        finish_rows(x->cpu->kernels, p, x->row + row, x->column + column, rows, cols);
+}
+
+void cpu_gemm(cpu *c, const cpu_product *p)
+{
+    const fm_kernels *kernels = c->kernels;
+    size_t depth = even_part(p->k, DEPTH, 1), cols = even_part(p->n, COLUMNS, kernels->nr),
+           rows = even_part(p->m, ROWS, kernels->mr), padded = round_up(p->n, kernels->nr);
+    for (size_t column = 0; column < p->n; column += cols)
+        for (size_t at = 0; at < p->k; at += depth)
+            for (size_t row = 0; row < p->m; row += rows) {
+                block x = {.cpu = c,
+                           .p = p,
+                           .row = row,
+                           .rows = smaller(rows, p->m - row),
+                           .column = column,
+                           .cols = smaller(cols, p->n - column),
+                           .at = at,
+                           .depth = smaller(depth, p->k - at),
+                           .right = c->right,
+                           .add = p->add || at > 0,
+                           .last = at + depth >= p->k};
+                if (p->packed) x.right = p->packed + at * padded + column * x.depth;
+                else if (row == 0) x.right_panels = round_up(x.cols, kernels->nr) / kernels->nr;
+                x.left_panels = round_up(x.rows, kernels->mr) / kernels->mr;
+                x.panels_each = x.left_panels + x.right_panels > 32 ? 8 : 2;
+                fm_pool_run(c->pool, (x.left_panels + x.right_panels + x.panels_each - 1) / x.panels_each, pack_task,
+                            &x);
+                x.piece_rows = even_part(x.rows, PIECE_ROWS, kernels->mr);
+                x.piece_cols = even_part(x.cols, PIECE_COLUMNS, kernels->nr);
+                x.pieces_across = (x.cols + x.piece_cols - 1) / x.piece_cols;
+                fm_pool_run(c->pool, x.pieces_across * ((x.rows + x.piece_rows - 1) / x.piece_rows), piece_task, &x);
+            }
+}
+
+fm_status cpu_gemm_create(cpu *c, fm_error *err)
+{
+    size_t left = (ROWS + c->kernels->mr) * (size_t)DEPTH, right = (COLUMNS + c->kernels->nr) * (size_t)DEPTH;
+    c->left = fm_alloc(left, sizeof(float));
+    c->right = fm_alloc(right, sizeof(float));
+    if (!c->left || !c->right) return fm_fail_memory(err, (left + right) * sizeof(float), "blocks of matrix products");
+    return FM_OK;
+}
+
+/* ---- right-hand sides packed whole ---- */
+
+size_t cpu_packed_size(const fm_kernels *kernels, size_t n, size_t k)
+{
+    return round_up(n, kernels->nr) * k;
+}
+
+typedef struct whole {
+    const fm_kernels *kernels;
+    float *packed;
+    cpu_matrix b;
+    size_t n, k, depth;
+} whole;
+
+static void whole_task(void *context, size_t index, int worker)
+{
+    (void)worker;
+    const whole *x = context;
+    size_t column = index * x->kernels->nr, padded = round_up(x->n, x->kernels->nr);
+    for (size_t at = 0; at < x->k; at += x->depth) {
+        size_t depth = smaller(x->depth, x->k - at);
+        pack_right(x->kernels, x->packed + at * padded + column * depth, x->b, column, at,
+                   smaller(x->kernels->nr, x->n - column), depth);
+    }
+}
+
+void cpu_pack(cpu *c, float *packed, cpu_matrix b, size_t n, size_t k)
+{
+    whole x = {c->kernels, packed, b, n, k, even_part(k, DEPTH, 1)};
+    fm_pool_run(c->pool, round_up(n, c->kernels->nr) / c->kernels->nr, whole_task, &x);
+}
+
+/* ---- small products on one thread ---- */
+
+size_t cpu_small_size(const fm_kernels *kernels, size_t m, size_t n, size_t k)
+{
+    return (round_up(m, kernels->mr) + round_up(n, kernels->nr)) * smaller(k, DEPTH);
+}
+
+void cpu_gemm_small(const fm_kernels *kernels, const cpu_product *p, float *memory)
+{
+    size_t mr = kernels->mr, nr = kernels->nr;
+    for (size_t at = 0; at < p->k; at += DEPTH) {
+        size_t depth = smaller(DEPTH, p->k - at);
+        float *left = memory, *right = memory + round_up(p->m, mr) * depth;
+        for (size_t row = 0; row < p->m; row += mr)
+            pack_left(kernels, left + row * depth, p->a, row, at, smaller(mr, p->m - row), depth);
+        for (size_t column = 0; column < p->n; column += nr)
+            pack_right(kernels, right + column * depth, p->b, column, at, smaller(nr, p->n - column), depth);
+        tiles(kernels, p->m, p->n, depth, left, right, p->c, p->stride, p->add || at > 0);
+    }
+}

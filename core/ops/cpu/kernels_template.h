@@ -1,0 +1,371 @@
+/* kernels_template.h - the fast kernels, written once over a handful of vector operations. A file of one instruction
+ * set defines those and includes this:
+ *
+ *   NAME, SUPPORTED        name of the set, expression that tells whether the machine has it
+ *   W, MR, NV              floats a vector, rows a tile, vectors across a tile
+ *   vf, vi                 vectors of W floats and of W 32-bit integers
+ *   LOAD STORE SET1 ADD SUB MUL DIV FMA(a*b+c) MAX MIN SQRT ROUND(to nearest)
+ *   POW2(vf n)             2^n of integral n in [-126, 127]
+ *   ABOVE(a, b)            how many lanes of a exceed those of b
+ *   TRANSPOSE(to, ld, from, stride)   to[j * ld + i] = from[i * stride + j], i, j < W
+ */
+#include "ops/cpu/dropout.h"
+#include "ops/cpu/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+#define NR (W * NV)
+
+static bool supported(void)
+{
+    return SUPPORTED;
+}
+
+/* ---- the ends of rows ---- */
+
+static inline vf load_part(const float *from, size_t n)
+{
+    float part[W] = {0};
+    memcpy(part, from, n * sizeof(float));
+    return LOAD(part);
+}
+
+static inline void store_part(float *to, vf x, size_t n)
+{
+    float part[W];
+    STORE(part, x);
+    memcpy(to, part, n * sizeof(float));
+}
+
+/* Runs `body` over vectors; `load(p)` and `save(p, v)` in it are whole or, at the end, partial with `lanes` of W. */
+#define EACH(n, body)                                                                                                  \
+    do {                                                                                                               \
+        size_t i = 0;                                                                                                  \
+        for (; i + W <= (n); i += W) {                                                                                 \
+            const size_t lanes = W;                                                                                    \
+            (void)lanes;                                                                                               \
+            body(LOAD, STORE_WHOLE)                                                                                    \
+        }                                                                                                              \
+        if (i < (n)) {                                                                                                 \
+            const size_t lanes = (n)-i;                                                                                \
+            body(LOAD_PART, STORE_PART)                                                                                \
+        }                                                                                                              \
+    } while (0)
+#define STORE_WHOLE(to, x) STORE(to, x)
+#define LOAD_PART(from) load_part(from, lanes)
+#define STORE_PART(to, x) store_part(to, x, lanes)
+
+/* A fixed order of adding: halves, then halves of that. */
+static inline float sum_of(vf x)
+{
+    float part[W];
+    STORE(part, x);
+    for (size_t half = W / 2; half > 0; half /= 2)
+        for (size_t i = 0; i < half; i++) part[i] += part[i + half];
+    return part[0];
+}
+
+static inline float max_of(vf x)
+{
+    float part[W];
+    STORE(part, x);
+    for (size_t half = W / 2; half > 0; half /= 2)
+        for (size_t i = 0; i < half; i++) part[i] = part[i] > part[i + half] ? part[i] : part[i + half];
+    return part[0];
+}
+
+/* ---- functions ---- */
+
+/* exp(x) = 2^n exp(r), |r| <= ln 2 / 2, by its Taylor series to r^7 (truncation below 1e-8); below -87 it is 0-ish,
+ * above 88 it stays at exp(88). */
+static inline vf vexp(vf x)
+{
+    x = MIN(MAX(x, SET1(-87.0f)), SET1(88.0f));
+    vf n = ROUND(MUL(x, SET1(1.44269504088896341f)));
+    vf r = FMA(n, SET1(-0.693145751953125f), x);
+    r = FMA(n, SET1(-1.428606820309417232e-6f), r);
+    vf p = SET1(1.0f / 5040.0f);
+    p = FMA(p, r, SET1(1.0f / 720.0f));
+    p = FMA(p, r, SET1(1.0f / 120.0f));
+    p = FMA(p, r, SET1(1.0f / 24.0f));
+    p = FMA(p, r, SET1(1.0f / 6.0f));
+    p = FMA(p, r, SET1(0.5f));
+    p = FMA(p, r, SET1(1.0f));
+    p = FMA(p, r, SET1(1.0f));
+    return MUL(p, POW2(n));
+}
+
+/* Phi(x), the normal distribution function, and *bell = exp(-x^2 / 2). With z = |x| / sqrt 2 the tail is
+ * erfc(z) / 2 = exp(-z^2) t P(t) / 2, t = 1 / (1 + 0.46 z); P is a least-squares fit of ours over z in [0, 10] with a
+ * relative error of 6.5e-9. */
+static inline vf normal_cdf(vf x, vf *bell)
+{
+    vf magnitude = MAX(x, SUB(SET1(0.0f), x));
+    *bell = vexp(MUL(MUL(x, x), SET1(-0.5f)));
+    vf t = DIV(SET1(1.0f), FMA(magnitude, SET1(0.46f * 0.70710678118654752f), SET1(1.0f)));
+    vf p = SET1(0.029124587774276733f);
+    p = FMA(p, t, SET1(-0.1975705921649933f));
+    p = FMA(p, t, SET1(0.5409626364707947f));
+    p = FMA(p, t, SET1(-0.7292225360870361f));
+    p = FMA(p, t, SET1(0.4742847979068756f));
+    p = FMA(p, t, SET1(-0.21420064568519592f));
+    p = FMA(p, t, SET1(0.18414586782455444f));
+    p = FMA(p, t, SET1(0.15886420011520386f));
+    p = FMA(p, t, SET1(0.2347864806652069f));
+    p = FMA(p, t, SET1(0.25928863883018494f));
+    p = FMA(p, t, SET1(0.2595365643501282f));
+    vf tail = MUL(MUL(*bell, SET1(0.5f)), MUL(p, t));
+    return SELECT_NEGATIVE(x, tail, SUB(SET1(1.0f), tail));
+}
+
+/* ---- the matrix tile ---- */
+
+static inline __attribute__((always_inline)) void tile_rows(size_t rows, size_t k, const float *a, const float *b,
+                                                            float *c, size_t ldc, bool add)
+{
+    vf sum[MR][NV];
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < NV; j++) sum[i][j] = SET1(0.0f);
+    for (size_t l = 0; l < k; l++) {
+        vf right[NV];
+        for (size_t j = 0; j < NV; j++) right[j] = LOAD(b + l * NR + j * W);
+        for (size_t i = 0; i < rows; i++) {
+            vf left = SET1(a[l * MR + i]);
+            for (size_t j = 0; j < NV; j++) sum[i][j] = FMA(left, right[j], sum[i][j]);
+        }
+    }
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < NV; j++) {
+            float *to = c + i * ldc + j * W;
+            STORE(to, add ? ADD(LOAD(to), sum[i][j]) : sum[i][j]);
+        }
+}
+
+/* The row counts that occur are compiled apart, so that the sums stay in registers. Each row's arithmetic is the same
+ * in all of them. */
+static void tile(size_t rows, size_t k, const float *a, const float *b, float *c, size_t ldc, bool add)
+{
+    if (rows == MR) tile_rows(MR, k, a, b, c, ldc, add);
+    else if (rows == 1) tile_rows(1, k, a, b, c, ldc, add);
+    else if (rows == 2) tile_rows(2, k, a, b, c, ldc, add);
+    else {
+        float whole[MR * NR];
+        tile_rows(MR, k, a, b, whole, NR, false);
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < NV; j++) {
+                float *to = c + i * ldc + j * W;
+                vf sum = LOAD(whole + i * NR + j * W);
+                STORE(to, add ? ADD(LOAD(to), sum) : sum);
+            }
+    }
+}
+
+static void pack_rows(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth)
+{
+    if (count < width) memset(to, 0, width * depth * sizeof(float));
+    size_t i = 0;
+    for (; i + W <= count; i += W) {
+        size_t k = 0;
+        for (; k + W <= depth; k += W) TRANSPOSE(to + k * width + i, width, from + i * stride + k, stride);
+        for (; k < depth; k++)
+            for (size_t j = i; j < i + W; j++) to[k * width + j] = from[j * stride + k];
+    }
+    for (size_t k = 0; k < depth; k++)
+        for (size_t j = i; j < count; j++) to[k * width + j] = from[j * stride + k];
+}
+
+/* ---- loops over rows ---- */
+
+static void add(size_t n, float *y, const float *x)
+{
+#define BODY(load, save) save(y + i, ADD(load(y + i), load(x + i)));
+    EACH(n, BODY);
+#undef BODY
+}
+
+static void scale(size_t n, float *y, float a)
+{
+#define BODY(load, save) save(y + i, MUL(load(y + i), SET1(a)));
+    EACH(n, BODY);
+#undef BODY
+}
+
+static void gelu(size_t n, float *y, const float *x)
+{
+#define BODY(load, save)                                                                                               \
+    vf at = load(x + i), bell;                                                                                         \
+    save(y + i, MUL(at, normal_cdf(at, &bell)));
+    EACH(n, BODY);
+#undef BODY
+}
+
+static void gelu_backward(size_t n, float *d, const float *x)
+{
+#define BODY(load, save)                                                                                               \
+    vf at = load(x + i), bell, cdf = normal_cdf(at, &bell);                                                            \
+    vf slope = FMA(MUL(at, SET1(0.3989422804014327f)), bell, cdf);                                                     \
+    save(d + i, MUL(load(d + i), slope));
+    EACH(n, BODY);
+#undef BODY
+}
+
+static void layer_norm(size_t n, float *out, const float *x, const float *gamma, const float *beta, float epsilon,
+                       float *stats)
+{
+    vf sum = SET1(0.0f), spread = SET1(0.0f);
+#define BODY(load, save) sum = ADD(sum, load(x + i));
+    EACH(n, BODY);
+#undef BODY
+    float mean = sum_of(sum) / (float)n;
+    size_t whole = n / W * W;
+    for (size_t i = 0; i < whole; i += W) {
+        vf away = SUB(LOAD(x + i), SET1(mean));
+        spread = FMA(away, away, spread);
+    }
+    float variance = sum_of(spread);
+    for (size_t i = whole; i < n; i++) variance += (x[i] - mean) * (x[i] - mean);
+    float rstd = 1.0f / sqrtf(variance / (float)n + epsilon);
+#define BODY(load, save)                                                                                               \
+    save(out + i, FMA(MUL(SUB(load(x + i), SET1(mean)), SET1(rstd)), load(gamma + i), load(beta + i)));
+    EACH(n, BODY);
+#undef BODY
+    stats[0] = mean;
+    stats[1] = rstd;
+}
+
+static void layer_norm_backward(size_t n, float *d_x, float *d_gamma, float *d_beta, const float *d_out, const float *x,
+                                const float *gamma, const float *stats)
+{
+    vf mean = SET1(stats[0]), rstd = SET1(stats[1]), sum = SET1(0.0f), product = SET1(0.0f);
+    /* Lanes past the end have a gamma of zero, which keeps them out of both sums. */
+#define BODY(load, save)                                                                                               \
+    vf normed = MUL(SUB(load(x + i), mean), rstd), d = load(d_out + i), scaled = MUL(d, load(gamma + i));              \
+    sum = ADD(sum, scaled);                                                                                            \
+    product = FMA(scaled, normed, product);                                                                            \
+    save(d_gamma + i, FMA(d, normed, load(d_gamma + i)));                                                              \
+    save(d_beta + i, ADD(load(d_beta + i), d));
+    EACH(n, BODY);
+#undef BODY
+    vf average = SET1(sum_of(sum) / (float)n), along = SET1(sum_of(product) / (float)n);
+#define BODY(load, save)                                                                                               \
+    vf normed = MUL(SUB(load(x + i), mean), rstd), d = SUB(MUL(load(d_out + i), load(gamma + i)), average);            \
+    save(d_x + i, MUL(SUB(d, MUL(normed, along)), rstd));
+    EACH(n, BODY);
+#undef BODY
+}
+
+static float largest(size_t n, const float *x)
+{
+    vf most = SET1(x[0]);
+    size_t i = 0;
+    for (; i + W <= n; i += W) most = MAX(most, LOAD(x + i));
+    float result = max_of(most);
+    for (; i < n; i++) result = x[i] > result ? x[i] : result;
+    return result;
+}
+
+static float softmax(size_t n, float *x, float by)
+{
+    float most = largest(n, x) * by;
+    size_t i = 0;
+    vf sum = SET1(0.0f);
+    for (; i + W <= n; i += W) {
+        vf e = vexp(SUB(MUL(LOAD(x + i), SET1(by)), SET1(most)));
+        STORE(x + i, e);
+        sum = ADD(sum, e);
+    }
+    float total = sum_of(sum);
+    if (i < n) {
+        store_part(x + i, vexp(SUB(MUL(load_part(x + i, n - i), SET1(by)), SET1(most))), n - i);
+        for (; i < n; i++) total += x[i];
+    }
+    scale(n, x, 1.0f / total);
+    return most + logf(total);
+}
+
+static void exp_shift(size_t n, float *x, float by, float shift, float gain)
+{
+#define BODY(load, save) save(x + i, MUL(vexp(SUB(MUL(load(x + i), SET1(by)), SET1(shift))), SET1(gain)));
+    EACH(n, BODY);
+#undef BODY
+}
+
+static float dot(size_t n, const float *a, const float *b)
+{
+    vf sum = SET1(0.0f);
+#define BODY(load, save) sum = FMA(load(a + i), load(b + i), sum);
+    EACH(n, BODY);
+#undef BODY
+    return sum_of(sum);
+}
+
+static void softmax_backward(size_t n, float *d, const float *p, float shift, float by)
+{
+#define BODY(load, save) save(d + i, MUL(MUL(load(p + i), SUB(load(d + i), SET1(shift))), SET1(by)));
+    EACH(n, BODY);
+#undef BODY
+}
+
+static float log_sum_exp(size_t n, const float *x, float value, uint32_t *above)
+{
+    float most = largest(n, x);
+    vf sum = SET1(0.0f), level = SET1(value);
+    uint32_t count = 0;
+    size_t i = 0;
+    for (; i + W <= n; i += W) {
+        vf at = LOAD(x + i);
+        sum = ADD(sum, vexp(SUB(at, SET1(most))));
+        count += ABOVE(at, level);
+    }
+    float total = sum_of(sum);
+    for (; i < n; i++) {
+        total += expf(x[i] - most);
+        count += x[i] > value;
+    }
+    *above = count;
+    return most + logf(total);
+}
+
+/* Sums of 256 values in float, those in double: exact enough for a norm, and fast. */
+static double squares(size_t n, const float *x)
+{
+    double total = 0.0;
+    for (size_t start = 0; start < n; start += 256) {
+        size_t count = n - start < 256 ? n - start : 256;
+        total += dot(count, x + start, x + start);
+    }
+    return total;
+}
+
+static void adamw(size_t n, float *p, const float *g, float *m, float *v, float gain, float beta1, float beta2,
+                  float epsilon, float step_size, float root, float decay)
+{
+#define BODY(load, save)                                                                                               \
+    vf gradient = MUL(load(g + i), SET1(gain)), first = load(m + i), second = load(v + i);                             \
+    first = FMA(SUB(gradient, first), SET1(1.0f - beta1), first);                                                      \
+    second = FMA(MUL(gradient, gradient), SET1(1.0f - beta2), MUL(second, SET1(beta2)));                               \
+    vf change = DIV(first, FMA(SQRT(second), SET1(root), SET1(epsilon)));                                              \
+    save(m + i, first);                                                                                                \
+    save(v + i, second);                                                                                               \
+    save(p + i, SUB(MUL(load(p + i), SET1(decay)), MUL(change, SET1(step_size))));
+    EACH(n, BODY);
+#undef BODY
+}
+
+static double spin(size_t rounds, float *sink)
+{
+    vf sum[MR * NV], factor = SET1(0.999f), term = SET1(0.001f);
+    for (size_t j = 0; j < MR * NV; j++) sum[j] = SET1((float)j);
+    for (size_t i = 0; i < rounds; i++)
+        for (size_t j = 0; j < MR * NV; j++) sum[j] = FMA(sum[j], factor, term);
+    for (size_t j = 0; j < MR * NV; j++) *sink += sum_of(sum[j]);
+    return 2.0 * W * MR * NV * (double)rounds;
+}
+
+const fm_kernels KERNELS = {NAME,        supported,     MR,         NR,
+                            tile,        pack_rows,     add,        scale,
+                            gelu,        gelu_backward, layer_norm, layer_norm_backward,
+                            softmax,     exp_shift,     dot,        softmax_backward,
+                            log_sum_exp, squares,       adamw,      kernel_dropout,
+                            spin};
