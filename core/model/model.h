@@ -10,15 +10,15 @@
 
 /* The shape of a DistilBertForMaskedLM, under the names of this code; the file uses Hugging Face's. */
 typedef struct fm_config {
-    uint32_t vocab_size;      /* vocab_size */
-    uint32_t hidden;          /* dim */
-    uint32_t layers;          /* n_layers */
-    uint32_t heads;           /* n_heads; divides hidden */
-    uint32_t feed_forward;    /* hidden_dim */
-    uint32_t positions;       /* max_position_embeddings */
-    float dropout;            /* dropout, [0, 1) */
-    float attention_dropout;  /* attention_dropout, [0, 1) */
-    float initializer_range;  /* initializer_range, > 0 */
+    uint32_t vocab_size;     /* vocab_size */
+    uint32_t hidden;         /* dim */
+    uint32_t layers;         /* n_layers */
+    uint32_t heads;          /* n_heads; divides hidden */
+    uint32_t feed_forward;   /* hidden_dim */
+    uint32_t positions;      /* max_position_embeddings */
+    float dropout;           /* dropout, [0, 1) */
+    float attention_dropout; /* attention_dropout, [0, 1) */
+    float initializer_range; /* initializer_range, > 0 */
 } fm_config;
 
 /* Refuses what is missing, out of range or not supported (another model_type, an activation other than gelu,
@@ -51,7 +51,7 @@ fm_status fm_safetensors_from_memory(fm_safetensors **file, const void *data, si
                                      fm_error *err);
 void fm_safetensors_close(fm_safetensors *file);
 size_t fm_safetensors_count(const fm_safetensors *file);
-const fm_stored_tensor *fm_safetensors_at(const fm_safetensors *file, size_t index); /* in file order */
+const fm_stored_tensor *fm_safetensors_at(const fm_safetensors *file, size_t index);       /* in file order */
 const fm_stored_tensor *fm_safetensors_find(const fm_safetensors *file, const char *name); /* NULL if absent */
 const char *fm_safetensors_metadata(const fm_safetensors *file, const char *key);          /* NULL if absent */
 
@@ -78,8 +78,23 @@ typedef struct fm_parameter {
 /* Places in the list. Layer i's parameters are FM_P_LAYER0 + i * FM_P_PER_LAYER + one of fm_layer_parameter. */
 enum { FM_P_WORD, FM_P_POSITION, FM_P_EMBED_GAMMA, FM_P_EMBED_BETA, FM_P_LAYER0 };
 enum fm_layer_parameter {
-    FM_L_Q_W, FM_L_Q_B, FM_L_K_W, FM_L_K_B, FM_L_V_W, FM_L_V_B, FM_L_OUT_W, FM_L_OUT_B, FM_L_SA_GAMMA, FM_L_SA_BETA,
-    FM_L_LIN1_W, FM_L_LIN1_B, FM_L_LIN2_W, FM_L_LIN2_B, FM_L_OUT_GAMMA, FM_L_OUT_BETA, FM_P_PER_LAYER
+    FM_L_Q_W,
+    FM_L_Q_B,
+    FM_L_K_W,
+    FM_L_K_B,
+    FM_L_V_W,
+    FM_L_V_B,
+    FM_L_OUT_W,
+    FM_L_OUT_B,
+    FM_L_SA_GAMMA,
+    FM_L_SA_BETA,
+    FM_L_LIN1_W,
+    FM_L_LIN1_B,
+    FM_L_LIN2_W,
+    FM_L_LIN2_B,
+    FM_L_OUT_GAMMA,
+    FM_L_OUT_BETA,
+    FM_P_PER_LAYER
 };
 /* After the layers: */
 enum fm_head_parameter { FM_H_TRANSFORM_W, FM_H_TRANSFORM_B, FM_H_NORM_GAMMA, FM_H_NORM_BETA, FM_H_BIAS, FM_P_HEAD };
@@ -111,5 +126,61 @@ void fm_weights_free(fm_weights *weights);
  * chosen to lose least), vectors as F32, and says so in the metadata. */
 fm_status fm_weights_save(const char *path, const fm_parameters *parameters, const float *const *values,
                           fm_stored_type type, fm_error *err);
+
+/* ---- the network (network.c, batch.c) ---- */
+
+/* Sequences packed end to end, and the rows that the head looks at. The arrays stay the caller's. */
+typedef struct fm_batch {
+    uint32_t tokens, sequences, masked;
+    uint32_t first;         /* number of the first sequence in its step: what dropout is drawn for */
+    const uint32_t *ids;    /* (tokens), each below vocab_size */
+    const uint32_t *starts; /* (sequences + 1), from 0 to tokens; no sequence longer than the positions */
+    const uint32_t *rows;   /* (masked) distinct rows of the batch, rising */
+    const uint32_t *labels; /* (masked), each below vocab_size; NULL for FM_RUN_LOGITS */
+} fm_batch;
+
+/* The largest batch a network is to take. */
+typedef struct fm_room {
+    uint32_t tokens, sequences, masked;
+    bool training; /* keeps what the backward pass and the optimizer need */
+} fm_room;
+
+typedef enum fm_run {
+    FM_RUN_LOGITS, /* logits of the masked rows */
+    FM_RUN_LOSS,   /* and their loss and rank */
+    FM_RUN_TRAIN   /* and the gradients, added to those that are there; the logits are lost */
+} fm_run;
+
+/* DistilBertForMaskedLM on a backend, which must outlive it. All memory is had on creation. */
+typedef struct fm_network fm_network;
+fm_status fm_network_create(fm_network **network, const fm_config *config, const fm_parameters *parameters,
+                            fm_backend *backend, const fm_room *room, const float *const *values, fm_error *err);
+void fm_network_destroy(fm_network *network);
+
+/* Starts a run, giving up one that is unfinished. For FM_RUN_TRAIN: scale multiplies the summed loss before it is
+ * differentiated (1 / masked rows of the step gives the mean), dropout's rates come from the config and its seed and
+ * step from here. Refuses a batch that is not as fm_batch says. */
+typedef struct fm_run_options {
+    fm_run run;
+    float scale;
+    bool dropout;
+    uint32_t seed, step;
+} fm_run_options;
+fm_status fm_network_begin(fm_network *network, const fm_batch *batch, const fm_run_options *options, fm_error *err);
+/* Does the next part of the run (the embedding, a layer, the head...); false if none is left. */
+bool fm_network_advance(fm_network *network);
+/* Asks for results; they are in `to` after the backend's finish(). */
+void fm_network_read_logits(fm_network *network, float *to); /* (masked, vocab_size) */
+void fm_network_read_losses(fm_network *network, float *to); /* (masked, 2): loss in nats, logits above the label's */
+
+/* Training only. The parameters are one array (fm_parameters.elements), as are gradients and both moments. */
+typedef enum fm_state { FM_STATE_VALUES, FM_STATE_GRADIENTS, FM_STATE_FIRST, FM_STATE_SECOND } fm_state;
+void fm_network_write_state(fm_network *network, fm_state state, const float *from);
+void fm_network_read_state(fm_network *network, fm_state state, float *to);
+void fm_network_zero_gradients(fm_network *network);
+/* Clips by the norm of all gradients and makes one AdamW step; options->weight_decay applies to the parameters that
+ * take it. The norm squared can be read afterwards. */
+void fm_network_update(fm_network *network, const fm_adamw *options);
+void fm_network_read_squares(fm_network *network, float *to);
 
 #endif

@@ -1,0 +1,514 @@
+/* test_weights.c - core/model/weights.c and convert.c: every stored type there and back, and which files are refused.
+ */
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "model/convert.h"
+
+enum { VOCABULARY = 37, HIDDEN = 12, MOST_TENSORS = 64 };
+
+/* A small model with random values, and a file to write it to. */
+typedef struct fixture {
+    char path[40];
+    fm_parameters parameters;
+    float *array;
+    const float **values;
+} fixture;
+
+static int make(void **state)
+{
+    fixture *f = calloc(1, sizeof *f);
+    if (!f) return 1;
+    strcpy(f->path, "/tmp/fm-weights-XXXXXX");
+    int handle = mkstemp(f->path);
+    const fm_config config = {VOCABULARY, HIDDEN, 1, 3, 20, 9, 0.1f, 0.1f, 0.02f};
+    if (handle < 0 || fm_parameters_make(&f->parameters, &config, NULL)) return 1;
+    close(handle);
+    f->array = fm_alloc(f->parameters.elements, sizeof *f->array);
+    f->values = calloc(f->parameters.count, sizeof *f->values);
+    if (!f->array || !f->values) return 1;
+    fm_random random = fm_random_seeded(7, 0);
+    for (uint64_t i = 0; i < f->parameters.elements; i++) f->array[i] = 0.02f * fm_random_normal(&random);
+    for (size_t i = 0; i < f->parameters.count; i++) f->values[i] = f->array + f->parameters.list[i].offset;
+    *state = f;
+    return 0;
+}
+
+static int end(void **state)
+{
+    fixture *f = *state;
+    unlink(f->path);
+    fm_parameters_free(&f->parameters);
+    fm_free(f->array);
+    free(f->values);
+    free(f);
+    return 0;
+}
+
+static fm_status load(const fixture *f, fm_weights *weights, fm_error *err)
+{
+    fm_safetensors *file;
+    fm_status status = fm_safetensors_open(&file, f->path, err);
+    return status ? status : fm_weights_load(weights, &f->parameters, file, "m.safetensors", err);
+}
+
+static size_t elements_of(const fm_parameter *p)
+{
+    return (size_t)p->rows * p->cols;
+}
+
+/* ---- there and back ---- */
+
+static void keeps_f32(void **state)
+{
+    fixture *f = *state;
+    f->array[3] = -0.0f;
+    f->array[4] = 1e-45f;
+    f->array[5] = FLT_MAX;
+    assert_int_equal(fm_weights_save(f->path, &f->parameters, f->values, FM_STORED_F32, NULL), FM_OK);
+    fm_weights w;
+    assert_int_equal(load(f, &w, NULL), FM_OK);
+    assert_int_equal(w.stored, FM_STORED_F32);
+    assert_string_equal(fm_safetensors_metadata(w.file, "format"), "pt");
+    for (size_t i = 0; i < f->parameters.count; i++) {
+        const fm_parameter *p = &f->parameters.list[i];
+        assert_memory_equal(w.values[i], f->values[i], elements_of(p) * sizeof(float));
+        const fm_stored_tensor *tensor = fm_safetensors_find(w.file, p->name);
+        assert_ptr_equal(tensor->data, w.values[i]); /* mapped, not copied */
+        assert_int_equal(tensor->rank, p->vector ? 1 : 2);
+    }
+    fm_weights_free(&w);
+}
+
+static void rounds_to_16_bits(void **state)
+{
+    fixture *f = *state;
+    for (int kind = FM_STORED_F16; kind <= FM_STORED_BF16; kind++) {
+        assert_int_equal(fm_weights_save(f->path, &f->parameters, f->values, (fm_stored_type)kind, NULL), FM_OK);
+        fm_weights w;
+        assert_int_equal(load(f, &w, NULL), FM_OK);
+        assert_int_equal(w.stored, kind);
+        /* Half a unit in the last place: 2^-11 of the value for F16 (2^-25 where subnormal), 2^-8 for BF16. */
+        float relative = kind == FM_STORED_F16 ? 0x1p-11f : 0x1p-8f, absolute = kind == FM_STORED_F16 ? 0x1p-25f : 0.0f;
+        for (size_t i = 0; i < f->parameters.count; i++)
+            for (size_t k = 0; k < elements_of(&f->parameters.list[i]); k++) {
+                float value = f->values[i][k];
+                assert_true(fabsf(w.values[i][k] - value) <= fmaxf(fabsf(value) * relative, absolute));
+            }
+        fm_weights_free(&w);
+    }
+}
+
+/* The value that 16 bits of F16 mean, from the definition. */
+static float half_value(uint16_t half)
+{
+    int exponent = half >> 10 & 31, mantissa = half & 1023;
+    float value = exponent == 0 ? ldexpf((float)mantissa, -24) : ldexpf((float)(mantissa + 1024), exponent - 25);
+    return half & 0x8000 ? -value : value;
+}
+
+static void converts_every_half(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 65536; i++) {
+        uint16_t half = (uint16_t)i, again;
+        float value;
+        bool finite = fm_decode(&value, (const uint8_t *)&half, FM_STORED_F16, 1);
+        assert_int_equal(finite, (i & 0x7c00) != 0x7c00);
+        if (!finite) continue;
+        float expected = half_value(half);
+        assert_memory_equal(&value, &expected, sizeof value);
+        assert_true(fm_encode16(&again, &value, FM_STORED_F16, 1));
+        assert_int_equal(again, half);
+        /* Between two halves: nearer wins, and in the middle the even one. */
+        if ((i & 0x7fff) == 0x7bff) continue;
+        float next = half_value((uint16_t)(half + 1)), middle = (value + next) / 2;
+        float probes[3] = {nextafterf(middle, value), middle, nextafterf(middle, next)};
+        uint16_t rounded[3], expect[3] = {half, half & 1 ? (uint16_t)(half + 1) : half, (uint16_t)(half + 1)};
+        assert_true(fm_encode16(rounded, probes, FM_STORED_F16, 3));
+        assert_memory_equal(rounded, expect, sizeof expect);
+    }
+}
+
+static void converts_every_bf16(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 65536; i++) {
+        uint16_t bf16 = (uint16_t)i;
+        float value;
+        bool finite = fm_decode(&value, (const uint8_t *)&bf16, FM_STORED_BF16, 1);
+        assert_int_equal(finite, (i & 0x7f80) != 0x7f80);
+        if (!finite) continue;
+        uint32_t bits = i << 16;
+        assert_memory_equal(&value, &bits, sizeof value);
+        if ((i & 0x7fff) == 0x7f7f) continue;
+        uint32_t probes[4] = {bits, bits + 0x7fff, bits + 0x8000, bits + 0x8001};
+        float floats[4];
+        memcpy(floats, probes, sizeof floats);
+        uint16_t rounded[4], up = (uint16_t)(i + 1), expect[4] = {bf16, bf16, i & 1 ? up : bf16, up};
+        assert_true(fm_encode16(rounded, floats, FM_STORED_BF16, 4));
+        assert_memory_equal(rounded, expect, sizeof expect);
+    }
+}
+
+static void refuses_16_bit_overflow(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        fm_stored_type type;
+        float value;
+        bool fits;
+    } cases[] = {{FM_STORED_F16, 65504.0f, true},      {FM_STORED_F16, 65519.996f, true},
+                 {FM_STORED_F16, -65520.0f, false},    {FM_STORED_F16, 131072.0f, false},
+                 {FM_STORED_F16, FLT_MAX, false},      {FM_STORED_BF16, 0x1.fep127f, true},
+                 {FM_STORED_BF16, FLT_MAX, false},     {FM_STORED_BF16, 0x1.fefffep127f, true},
+                 {FM_STORED_BF16, -0x1.ffp127f, false}};
+    size_t at = FM_P_LAYER0 + FM_L_V_W;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        f->array[f->parameters.list[at].offset + 17] = cases[i].value;
+        fm_error err = {0};
+        fm_status status = fm_weights_save(f->path, &f->parameters, f->values, cases[i].type, &err);
+        assert_int_equal(status, cases[i].fits ? FM_OK : FM_E_LIMIT);
+        if (!cases[i].fits) assert_non_null(strstr(err.text, "attention.v_lin.weight"));
+    }
+}
+
+static void quantises(void **state)
+{
+    fixture *f = *state;
+    const fm_parameter *word = &f->parameters.list[FM_P_WORD];
+    memset(f->array + word->offset, 0, HIDDEN * sizeof(float));                              /* a row of zeros */
+    for (size_t k = 0; k < HIDDEN; k++) f->array[word->offset + HIDDEN + k] *= 1e-38f;       /* as good as zeros */
+    for (size_t k = 0; k < HIDDEN; k++) f->array[word->offset + 2 * HIDDEN + k] = FLT_MAX;   /* the largest */
+    for (size_t k = 0; k < HIDDEN; k++) f->array[word->offset + 3 * HIDDEN + k] *= 0x1p-90f; /* small, but kept */
+    assert_int_equal(fm_weights_save(f->path, &f->parameters, f->values, FM_STORED_I8, NULL), FM_OK);
+    fm_weights w;
+    fm_error err = {0};
+    assert_int_equal(load(f, &w, &err), FM_OK);
+    assert_int_equal(w.stored, FM_STORED_I8);
+    assert_non_null(fm_safetensors_metadata(w.file, "fillmask.quantization"));
+    assert_null(fm_safetensors_metadata(w.file, "format"));
+    for (size_t i = 0; i < f->parameters.count; i++) {
+        const fm_parameter *p = &f->parameters.list[i];
+        const fm_stored_tensor *tensor = fm_safetensors_find(w.file, p->name);
+        if (p->vector) {
+            assert_memory_equal(w.values[i], f->values[i], elements_of(p) * sizeof(float));
+            assert_ptr_equal(tensor->data, w.values[i]);
+            continue;
+        }
+        assert_int_equal(tensor->type, FM_STORED_I8);
+        for (size_t k = 0; k < tensor->size; k++) assert_in_range((int8_t)tensor->data[k] + 63, 0, 126);
+        for (size_t row = 0; row < p->rows; row++) {
+            /* Never worse than the row's largest value at 63 without a search. */
+            const float *x = f->values[i] + row * p->cols, *y = w.values[i] + row * p->cols;
+            double most = 0, simple = 0, error = 0;
+            for (size_t k = 0; k < p->cols; k++) most = fmax(most, fabs((double)x[k]));
+            for (size_t k = 0; k < p->cols; k++) {
+                double step = most / 63, rounded = most > 0 ? nearbyint(x[k] / step) * step : 0;
+                simple += (x[k] - rounded) * (x[k] - rounded);
+                error += ((double)x[k] - y[k]) * ((double)x[k] - y[k]);
+            }
+            if (most > 1e37) assert_true(sqrt(error) < 0.02 * most * sqrt(p->cols));
+            else assert_true(error <= simple * 1.0001 + 1e-20);
+        }
+    }
+    for (size_t k = 0; k < 2 * HIDDEN; k++) assert_true(w.values[FM_P_WORD][k] == 0.0f);
+    assert_true(w.values[FM_P_WORD][3 * HIDDEN] != 0.0f);
+    /* Dequantised weights quantise to themselves. */
+    int8_t again[20];
+    const fm_parameter *p = &f->parameters.list[FM_P_LAYER0 + FM_L_LIN2_W];
+    const fm_stored_tensor *tensor = fm_safetensors_find(w.file, p->name);
+    for (size_t row = 0; row < p->rows; row++) {
+        fm_quantise_row(again, w.values[FM_P_LAYER0 + FM_L_LIN2_W] + row * p->cols, p->cols);
+        assert_memory_equal(again, tensor->data + row * p->cols, p->cols);
+    }
+    fm_weights_free(&w);
+}
+
+/* One value far out: clipping it must pay. */
+static void searches_the_scale(void **state)
+{
+    (void)state;
+    enum { COUNT = 3001 };
+    float row[COUNT];
+    int8_t integers[COUNT];
+    fm_random random = fm_random_seeded(1, 0);
+    for (size_t i = 0; i < COUNT; i++) row[i] = fm_random_uniform(&random) * 2 - 1;
+    row[COUNT - 1] = 1.05f;
+    float scale = fm_quantise_row(integers, row, COUNT);
+    assert_true(scale < 1.02f / 63);
+    assert_int_equal(integers[COUNT - 1], 63);
+    double error = 0, simple = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        double rounded = nearbyint(row[i] / 1.05 * 63) * 1.05 / 63;
+        simple += (row[i] - rounded) * (row[i] - rounded);
+        error += (row[i] - (double)integers[i] * scale) * (row[i] - (double)integers[i] * scale);
+    }
+    assert_true(error < simple);
+}
+
+static void refuses_to_save_nan(void **state)
+{
+    fixture *f = *state;
+    assert_int_equal(fm_weights_save(f->path, &f->parameters, f->values, FM_STORED_F32, NULL), FM_OK);
+    float kept = f->array[f->parameters.list[FM_P_EMBED_BETA].offset + 2];
+    const float bad[] = {NAN, INFINITY, -INFINITY};
+    for (int kind = FM_STORED_F32; kind <= FM_STORED_I8; kind++)
+        for (size_t i = 0; i < 3; i++) {
+            f->array[f->parameters.list[FM_P_EMBED_BETA].offset + 2] = bad[i];
+            fm_error err = {0};
+            assert_int_equal(fm_weights_save(f->path, &f->parameters, f->values, (fm_stored_type)kind, &err),
+                             FM_E_FORMAT);
+            assert_non_null(strstr(err.text, "embeddings.LayerNorm.bias"));
+        }
+    fm_weights w; /* the old file is still there, whole */
+    assert_int_equal(load(f, &w, NULL), FM_OK);
+    assert_true(w.values[FM_P_EMBED_BETA][2] == kept);
+    fm_weights_free(&w);
+    fm_error err;
+    f->array[f->parameters.list[FM_P_EMBED_BETA].offset + 2] = kept;
+    assert_int_equal(fm_weights_save("/nonexistent/m", &f->parameters, f->values, FM_STORED_F32, &err), FM_E_IO);
+}
+
+/* ---- refusals ---- */
+
+/* The model's tensors as F32, for a test to change before they are written. Room is left for more. */
+static size_t list_tensors(const fixture *f, fm_stored_tensor *tensors)
+{
+    for (size_t i = 0; i < f->parameters.count; i++) {
+        const fm_parameter *p = &f->parameters.list[i];
+        tensors[i] = (fm_stored_tensor){.name = p->name,
+                                        .type = FM_STORED_F32,
+                                        .rank = p->vector ? 1 : 2,
+                                        .shape = {p->vector ? p->cols : p->rows, p->vector ? 0 : p->cols},
+                                        .data = (const uint8_t *)f->values[i],
+                                        .size = elements_of(p) * sizeof(float)};
+    }
+    return f->parameters.count;
+}
+
+static void expect(const fixture *f, const fm_stored_tensor *tensors, size_t count, fm_status status, const char *text)
+{
+    fm_error err = {0};
+    if (fm_safetensors_write(f->path, tensors, count, NULL, 0, &err)) fail_msg("%s", err.text);
+    fm_weights w;
+    fm_status found = load(f, &w, &err);
+    if (found != status) fail_msg("status %d, expected %d: %s", found, status, err.text);
+    if (status && (!strstr(err.text, text) || !strstr(err.text, "m.safetensors")))
+        fail_msg("\"%s\" lacks \"%s\"", err.text, text);
+    if (status) assert_null(w.file);
+    fm_weights_free(&w);
+}
+
+static void refuses_names_and_shapes(void **state)
+{
+    fixture *f = *state;
+    fm_stored_tensor tensors[MOST_TENSORS];
+    size_t count = list_tensors(f, tensors);
+    expect(f, tensors, count, FM_OK, "");
+    expect(f, tensors, count - 1, FM_E_FORMAT, "vocab_projector.bias is missing");
+    expect(f, tensors + 1, count - 1, FM_E_FORMAT, "word_embeddings.weight is missing");
+    expect(f, tensors, 0, FM_E_FORMAT, "missing");
+
+    const float one[2] = {1, 2};
+    tensors[count] = (fm_stored_tensor){.name = "classifier.weight",
+                                        .type = FM_STORED_F32,
+                                        .rank = 1,
+                                        .shape = {2},
+                                        .data = (const void *)one,
+                                        .size = 8};
+    expect(f, tensors, count + 1, FM_E_FORMAT, "classifier.weight is unknown");
+    tensors[count].name = "distilbert.transformer.layer.1.attention.q_lin.bias"; /* a layer more */
+    expect(f, tensors, count + 1, FM_E_FORMAT, "layer.1.attention.q_lin.bias is unknown");
+    tensors[count].name = "vocab_transform.weight.scale"; /* a scale of what is not I8 */
+    expect(f, tensors, count + 1, FM_E_FORMAT, "vocab_transform.weight.scale is unknown");
+
+    fm_stored_tensor kept = tensors[0];
+    tensors[0].shape[0] = HIDDEN;
+    tensors[0].shape[1] = VOCABULARY;
+    expect(f, tensors, count, FM_E_FORMAT, "the shape (12, 37); config.json means (37, 12)");
+    tensors[0] = kept;
+    tensors[0].rank = 1;
+    tensors[0].shape[0] = VOCABULARY * HIDDEN;
+    expect(f, tensors, count, FM_E_FORMAT, "the shape (444); config.json means (37, 12)");
+    tensors[0] = kept;
+    tensors[FM_P_EMBED_GAMMA].rank = 2;
+    tensors[FM_P_EMBED_GAMMA].shape[0] = 1;
+    tensors[FM_P_EMBED_GAMMA].shape[1] = HIDDEN;
+    expect(f, tensors, count, FM_E_FORMAT, "the shape (1, 12); config.json means (12)");
+}
+
+static void refuses_nan(void **state)
+{
+    fixture *f = *state;
+    fm_stored_tensor tensors[MOST_TENSORS];
+    size_t count = list_tensors(f, tensors);
+    const char *text = "output_layer_norm.bias holds NaN or infinity";
+    fm_stored_tensor *tensor = &tensors[FM_P_LAYER0 + FM_L_OUT_BETA];
+    float values[HIDDEN] = {0}, bad[] = {NAN, INFINITY, -INFINITY};
+    uint16_t halves[HIDDEN] = {0}, bad_halves[][3] = {{0x7c00, 0xfc00, 0x7e01}, {0x7f80, 0xff80, 0x7fc0}};
+    for (size_t i = 0; i < 3; i++) {
+        values[11] = bad[i];
+        tensor->data = (const uint8_t *)values;
+        expect(f, tensors, count, FM_E_FORMAT, text);
+    }
+    for (int kind = 0; kind < 2; kind++)
+        for (size_t i = 0; i < 3; i++) {
+            halves[0] = bad_halves[kind][i];
+            tensor->type = kind ? FM_STORED_BF16 : FM_STORED_F16;
+            tensor->data = (const uint8_t *)halves;
+            tensor->size = sizeof halves;
+            expect(f, tensors, count, FM_E_FORMAT, text);
+        }
+    halves[0] = 0x3f80; /* mixed types are no problem */
+    expect(f, tensors, count, FM_OK, "");
+}
+
+/* An F32 tensor after an odd number of bytes cannot be mapped and is copied. */
+static void reads_unaligned(void **state)
+{
+    fixture *f = *state;
+    fm_stored_tensor tensors[MOST_TENSORS];
+    size_t count = list_tensors(f, tensors);
+    int8_t integers[VOCABULARY * HIDDEN + 1];
+    for (size_t i = 0; i < VOCABULARY * HIDDEN; i++) integers[i] = (int8_t)(i * 7); /* the whole range, -128 too */
+    float scales[VOCABULARY];
+    for (size_t i = 0; i < VOCABULARY; i++) scales[i] = 0.5f + (float)i;
+    tensors[count] = (fm_stored_tensor){.name = "distilbert.embeddings.word_embeddings.weight.scale",
+                                        .type = FM_STORED_F32,
+                                        .rank = 1,
+                                        .shape = {VOCABULARY},
+                                        .data = (const uint8_t *)scales,
+                                        .size = sizeof scales};
+    tensors[0].type = FM_STORED_I8;
+    tensors[0].data = (const uint8_t *)integers;
+    tensors[0].size = VOCABULARY * HIDDEN;
+    expect(f, tensors, count + 1, FM_OK, "");
+
+    /* The prefix of the header makes everything odd: one space more than the writer pads. */
+    fm_blob blob;
+    assert_int_equal(fm_blob_open(&blob, f->path, NULL), FM_OK);
+    uint8_t *moved = malloc(blob.size + 1);
+    assert_non_null(moved);
+    size_t length = (size_t)blob.data[0] | (size_t)blob.data[1] << 8;
+    memcpy(moved, blob.data, 8 + length);
+    moved[0] = (uint8_t)((length + 1) & 0xff);
+    moved[1] = (uint8_t)((length + 1) >> 8);
+    moved[8 + length] = ' ';
+    memcpy(moved + 9 + length, blob.data + 8 + length, blob.size - 8 - length);
+    fm_safetensors *file;
+    assert_int_equal(fm_safetensors_from_memory(&file, moved, blob.size + 1, "m.safetensors", NULL), FM_OK);
+    fm_weights w;
+    assert_int_equal(fm_weights_load(&w, &f->parameters, file, "m.safetensors", NULL), FM_OK);
+    assert_int_equal(w.stored, FM_STORED_I8);
+    for (size_t i = 0; i < VOCABULARY * HIDDEN; i++)
+        assert_true(w.values[0][i] == (float)integers[i] * scales[i / HIDDEN]);
+    for (size_t i = 1; i < count; i++) {
+        assert_int_equal((uintptr_t)w.values[i] % 64, 0);
+        assert_memory_equal(w.values[i], f->values[i], elements_of(&f->parameters.list[i]) * sizeof(float));
+    }
+    fm_weights_free(&w);
+    free(moved);
+    fm_blob_close(&blob);
+
+    expect(f, tensors, count, FM_E_FORMAT, "word_embeddings.weight.scale with its scales is missing");
+    scales[5] = -1;
+    expect(f, tensors, count + 1, FM_E_FORMAT, "holds the scale -1");
+    scales[5] = NAN;
+    expect(f, tensors, count + 1, FM_E_FORMAT, "scale holds NaN");
+    scales[5] = FLT_MAX; /* times 2 is infinite */
+    expect(f, tensors, count + 1, FM_E_FORMAT, "scale holds NaN or infinity");
+    scales[5] = 1;
+    tensors[count].rank = 2;
+    tensors[count].shape[1] = 1;
+    expect(f, tensors, count + 1, FM_E_FORMAT, "the shape (37, 1)");
+    tensors[count].rank = 1;
+    tensors[count].type = FM_STORED_F16;
+    tensors[count].size /= 2;
+    expect(f, tensors, count + 1, FM_E_FORMAT, "the dtype F16; expected F32");
+    list_tensors(f, tensors);
+    tensors[1 + FM_P_POSITION].type = FM_STORED_I8; /* a layer norm */
+    tensors[1 + FM_P_POSITION].size /= 4;
+    expect(f, tensors, count, FM_E_FORMAT, "LayerNorm.weight has the dtype I8");
+}
+
+static void refuses_other_quantisation(void **state)
+{
+    fixture *f = *state;
+    fm_stored_tensor tensors[MOST_TENSORS];
+    size_t count = list_tensors(f, tensors);
+    fm_stored_note note = {"fillmask.quantization", "int4-block"};
+    assert_int_equal(fm_safetensors_write(f->path, tensors, count, &note, 1, NULL), FM_OK);
+    fm_weights w;
+    fm_error err = {0};
+    assert_int_equal(load(f, &w, &err), FM_E_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "int4-block"));
+}
+
+static void checks_the_projector(void **state)
+{
+    fixture *f = *state;
+    fm_stored_tensor tensors[MOST_TENSORS];
+    size_t count = list_tensors(f, tensors), elements = VOCABULARY * HIDDEN;
+    float *copy = malloc(elements * sizeof *copy);
+    uint16_t *halves = malloc(elements * sizeof *halves);
+    assert_true(copy && halves);
+    memcpy(copy, f->values[0], elements * sizeof *copy);
+    tensors[count] = tensors[0];
+    tensors[count].name = "vocab_projector.weight";
+    tensors[count].data = (const uint8_t *)copy;
+    expect(f, tensors, count + 1, FM_OK, "");
+    copy[elements - 1] = nextafterf(copy[elements - 1], 1);
+    expect(f, tensors, count + 1, FM_E_UNSUPPORTED, "row 36 of the tensor vocab_projector.weight differs");
+    copy[elements - 1] = NAN;
+    expect(f, tensors, count + 1, FM_E_FORMAT, "vocab_projector.weight holds NaN");
+    tensors[count].shape[0] = 1;
+    tensors[count].size = HIDDEN * sizeof(float);
+    expect(f, tensors, count + 1, FM_E_FORMAT, "vocab_projector.weight has the shape (1, 12)");
+
+    /* F16 beside F32: the same only where every value is an F16. */
+    tensors[count] = tensors[0];
+    tensors[count].name = "vocab_projector.weight";
+    tensors[count].type = FM_STORED_F16;
+    tensors[count].data = (const uint8_t *)halves;
+    tensors[count].size /= 2;
+    assert_true(fm_encode16(halves, f->values[0], FM_STORED_F16, elements));
+    expect(f, tensors, count + 1, FM_E_UNSUPPORTED, "row 0 of the tensor");
+    assert_true(fm_decode(copy, (const uint8_t *)halves, FM_STORED_F16, elements));
+    tensors[0].data = (const uint8_t *)copy;
+    expect(f, tensors, count + 1, FM_OK, "");
+    free(copy);
+    free(halves);
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, make, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(keeps_f32),
+        TEST(rounds_to_16_bits),
+        cmocka_unit_test(converts_every_half),
+        cmocka_unit_test(converts_every_bf16),
+        TEST(refuses_16_bit_overflow),
+        TEST(quantises),
+        cmocka_unit_test(searches_the_scale),
+        TEST(refuses_to_save_nan),
+        TEST(refuses_names_and_shapes),
+        TEST(refuses_nan),
+        TEST(reads_unaligned),
+        TEST(refuses_other_quantisation),
+        TEST(checks_the_projector),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
