@@ -1,14 +1,16 @@
-/* train.h - the door of core/train: readers of text collections and tokenised corpora. */
+/* train.h - the door of core/train: readers of text collections, tokenised corpora, masking, evaluation, first weights,
+ * the trainer and its checkpoints. */
 #ifndef FM_TRAIN_H
 #define FM_TRAIN_H
 
 #include "base/base.h"
+#include "model/model.h"
 #include "tokenizer/tokenizer.h"
 
 /* ---- readers (reader.c) ---- */
 
 typedef enum fm_text_format {
-    FM_TEXT_AUTO, /* by the name: .jsonl, .csv, anything else .txt; stdin by its first bytes: '{' is jsonl */
+    FM_TEXT_AUTO,  /* by the name: .jsonl, .csv, anything else .txt; stdin by its first bytes: '{' is jsonl */
     FM_TEXT_JSONL, /* one object a line */
     FM_TEXT_CSV,   /* RFC 4180, the first record names the columns */
     FM_TEXT_TXT    /* one document a line; empty lines are skipped */
@@ -40,10 +42,10 @@ bool fm_held_out(const char *id, size_t id_size);
 #define FM_TOKEN_WORD 0x80000000u /* first token of a word */
 typedef struct fm_corpus {
     uint64_t tokens, documents;
-    const uint32_t *ids;     /* id, with FM_TOKEN_WORD */
-    const uint64_t *starts;  /* documents + 1 */
-    fm_blob blob;            /* where a cache was mapped */
-    uint32_t *own_ids;       /* else */
+    const uint32_t *ids;    /* id, with FM_TOKEN_WORD */
+    const uint64_t *starts; /* documents + 1 */
+    fm_blob blob;           /* where a cache was mapped */
+    uint32_t *own_ids;      /* else */
     uint64_t *own_starts;
 } fm_corpus;
 
@@ -62,5 +64,132 @@ fm_status fm_corpus_save(const fm_corpus *corpus, const char *path, uint64_t key
 /* *hit is false, without error, if there is no file or it has another key; a damaged file is no hit either. */
 fm_status fm_corpus_load(fm_corpus *corpus, const char *path, uint64_t key, bool *hit, fm_error *err);
 void fm_corpus_free(fm_corpus *corpus);
+
+/* ---- chunks and masks (chunks.c, collator.c) ---- */
+
+/* Pieces of `length` tokens: documents are concatenated a thousand at a time and cut, and the rest that is shorter is
+ * dropped (as Hugging Face's course and run_mlm.py do per batch of a map). */
+typedef struct fm_chunks {
+    uint32_t length;
+    uint32_t count;
+    uint64_t *starts; /* (count) index of the first token in the corpus */
+} fm_chunks;
+fm_status fm_chunks_make(fm_chunks *chunks, const fm_corpus *corpus, uint32_t length, fm_error *err);
+void fm_chunks_free(fm_chunks *chunks);
+
+/* Masking as BERT's (Devlin et al. 2019): of the tokens that are not special, `rate` are to be predicted; of these 80%
+ * become [MASK], 10% a random token, 10% stay. With whole words, words are drawn instead of tokens. What is drawn
+ * depends on seed, round, the chunk's number and the place in it alone. */
+typedef struct fm_masking {
+    float rate;
+    bool whole_words;
+    uint32_t seed;
+    uint32_t vocab_size;
+    fm_special_ids special;
+} fm_masking;
+
+/* A batch under construction, with arrays of its own. */
+typedef struct fm_collator {
+    fm_batch batch;
+    uint32_t *ids, *starts, *rows, *labels;
+    uint32_t token_room, sequence_room, masked_room;
+} fm_collator;
+fm_status fm_collator_create(fm_collator *collator, uint32_t tokens, uint32_t sequences, uint32_t masked,
+                             fm_error *err);
+void fm_collator_free(fm_collator *collator);
+void fm_collator_clear(fm_collator *collator, uint32_t first);
+/* Adds a chunk; false, with the batch as it was, if it has no room for it. */
+bool fm_collator_add(fm_collator *collator, const fm_masking *masking, uint32_t round, uint32_t number,
+                     const uint32_t *tokens, uint32_t length);
+/* How many tokens of a chunk are predicted (what fm_collator_add will add to masked). */
+uint32_t fm_masked_count(const fm_masking *masking, uint32_t round, uint32_t number, const uint32_t *tokens,
+                         uint32_t length);
+
+/* ---- evaluation (evaluator.c) ---- */
+
+/* Sums over the masked tokens of a corpus whose masks are drawn once, from seed 42 unless told otherwise. */
+typedef struct fm_evaluation {
+    uint64_t chunks, masked, characters; /* characters: of the labels' text, without "##" */
+    double loss;                         /* sum, nats */
+    uint64_t top1, top5;                 /* labels ranked first, among the first five */
+    uint64_t hidden, hidden_top1;        /* of those, where the token was replaced by [MASK] */
+} fm_evaluation;
+
+typedef struct fm_evaluator fm_evaluator;
+/* limit: chunks at most (evenly spread over the corpus), 0 for all. The network, corpus and tokenizer must outlive it;
+ * room is what the network was made with. */
+fm_status fm_evaluator_create(fm_evaluator **evaluator, fm_network *network, fm_backend *backend, const fm_room *room,
+                              const fm_corpus *corpus, const fm_tokenizer *tokenizer, const fm_masking *masking,
+                              uint32_t length, uint32_t limit, fm_error *err);
+/* One stage of the network; *more is false when all is summed. */
+fm_status fm_evaluator_step(fm_evaluator *evaluator, bool *more, fm_error *err);
+void fm_evaluator_progress(const fm_evaluator *evaluator, uint64_t *done, uint64_t *total); /* chunks */
+const fm_evaluation *fm_evaluator_result(const fm_evaluator *evaluator);
+void fm_evaluator_destroy(fm_evaluator *evaluator);
+
+/* ---- first weights (initialise.c) ---- */
+
+/* Random weights as DistilBERT starts (normal, initializer_range). With `neighbours`, which needs a corpus: the first
+ * layer's heads start by attending to the tokens at -1, +1, -2, +2 and on, word embeddings leave room for sinusoids of
+ * the positions, and the output bias is the log frequency of the corpus's tokens. Otherwise corpus may be NULL. */
+fm_status fm_initialise(float *values, const fm_config *config, const fm_parameters *parameters, uint32_t seed,
+                        bool neighbours, const fm_corpus *corpus, fm_error *err);
+
+/* ---- the trainer (trainer.c) ---- */
+
+#define FM_MOST_PHASES 8
+
+/* Part of a training with chunks of one length, up to a step. */
+typedef struct fm_phase {
+    uint32_t length, batch; /* tokens a chunk, chunks a step */
+    uint64_t end;           /* first step that no longer belongs to it */
+} fm_phase;
+
+typedef struct fm_train_options {
+    fm_phase phases[FM_MOST_PHASES];
+    size_t phase_count;
+    uint64_t warmup;      /* steps of linear warm-up; then linear to zero at the last phase's end */
+    double learning_rate; /* its peak */
+    double beta1, beta2, epsilon, weight_decay, clip;
+    bool dropout;
+    float mask_rate;
+    bool whole_words;
+    uint32_t seed;
+    uint32_t micro_tokens; /* tokens of a forward pass at most; a step is made of as many as it takes */
+    uint32_t limit;        /* chunks drawn from the corpus at most, 0 for all */
+} fm_train_options;
+
+typedef struct fm_train_report {
+    uint64_t step;   /* steps made */
+    uint64_t tokens; /* of the whole training */
+    uint64_t masked; /* of the last step */
+    double loss;     /* mean over the masked tokens of the last step, nats */
+    double norm;     /* of the gradients, before clipping */
+    double learning_rate;
+    double epoch;
+} fm_train_report;
+
+typedef struct fm_trainer fm_trainer;
+/* values: the weights to start from, one pointer a parameter. Everything but values must outlive the trainer. */
+fm_status fm_trainer_create(fm_trainer **trainer, const fm_config *config, const fm_parameters *parameters,
+                            const fm_tokenizer *tokenizer, fm_backend *backend, const fm_corpus *corpus,
+                            const fm_train_options *options, const float *const *values, fm_error *err);
+void fm_trainer_destroy(fm_trainer *trainer);
+/* The room that the trainer's network has: what micro_tokens, lengths and mask rate ask for. */
+fm_room fm_trainer_room(const fm_trainer *trainer);
+fm_network *fm_trainer_network(fm_trainer *trainer);
+uint64_t fm_trainer_steps(const fm_trainer *trainer); /* of the whole training */
+/* Does the next part (a stage of a forward or backward pass, or the update). *stepped: a step has been completed and
+ * the report is new. Not to be called when all steps are made. */
+fm_status fm_trainer_advance(fm_trainer *trainer, bool *stepped, fm_error *err);
+const fm_train_report *fm_trainer_report(const fm_trainer *trainer);
+/* The values as they are: `to` has fm_parameters.elements floats. */
+fm_status fm_trainer_values(fm_trainer *trainer, float *to, fm_error *err);
+
+/* A checkpoint is one file with values, moments and step, replaced as a whole. A training resumed from it goes on as
+ * if it had not stopped, on any machine with the same instruction set. Loading refuses a file of another model, or
+ * made with options that change what a step does. */
+fm_status fm_checkpoint_save(fm_trainer *trainer, const char *path, fm_error *err);
+fm_status fm_checkpoint_load(fm_trainer *trainer, const char *path, fm_error *err);
 
 #endif
