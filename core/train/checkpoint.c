@@ -1,0 +1,124 @@
+/* checkpoint.c - a trainer's state as one safetensors file: the parameters, both moments, the step, and what the
+ * training was asked for. Not a model for others to load; fm_weights_save writes those. */
+#include "train/trainer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const names[] = {"values", "first_moment", "second_moment"};
+static const fm_state states[] = {FM_STATE_VALUES, FM_STATE_FIRST, FM_STATE_SECOND};
+
+/* Everything that changes what a step does, as text: a checkpoint only fits a training with the same. */
+static void describe(const fm_trainer *t, fm_buffer *text)
+{
+    const fm_train_options *o = &t->options;
+    const fm_config *c = t->config;
+    fm_buffer_format(text, "vocab %u hidden %u layers %u heads %u feed_forward %u positions %u;", c->vocab_size,
+                     c->hidden, c->layers, c->heads, c->feed_forward, c->positions);
+    for (size_t i = 0; i < o->phase_count; i++)
+        fm_buffer_format(text, " phase %u x %u to %llu;", o->phases[i].batch, o->phases[i].length,
+                         (unsigned long long)o->phases[i].end);
+    fm_buffer_format(text, " warmup %llu lr %g betas %g %g eps %g decay %g clip %g dropout %d mask %g words %d seed %u",
+                     (unsigned long long)o->warmup, o->learning_rate, o->beta1, o->beta2, o->epsilon, o->weight_decay,
+                     o->clip, o->dropout, (double)o->mask_rate, o->whole_words, o->seed);
+    fm_buffer_format(text, " limit %u data %llu tokens %llu documents", o->limit, (unsigned long long)t->corpus->tokens,
+                     (unsigned long long)t->corpus->documents);
+}
+
+fm_status fm_checkpoint_save(fm_trainer *t, const char *path, fm_error *err)
+{
+    size_t elements = (size_t)t->parameters->elements;
+    float *arrays[3] = {0};
+    fm_stored_tensor tensors[3];
+    fm_status status = FM_OK;
+    for (size_t i = 0; i < 3 && !status; i++) {
+        arrays[i] = fm_alloc(elements, sizeof(float));
+        if (!arrays[i]) {
+            status = fm_fail_memory(err, elements * sizeof(float), "a checkpoint");
+            break;
+        }
+        fm_network_read_state(t->network, states[i], arrays[i]);
+        tensors[i] = (fm_stored_tensor){.name = names[i],
+                                        .type = FM_STORED_F32,
+                                        .rank = 1,
+                                        .shape = {elements},
+                                        .data = (const uint8_t *)arrays[i],
+                                        .size = elements * sizeof(float)};
+    }
+    if (!status) status = t->backend->ops->finish(t->backend, err);
+    fm_buffer training = {0};
+    describe(t, &training);
+    if (!status && training.failed) status = fm_fail_memory(err, training.size, "a checkpoint");
+    if (!status) {
+        char step[24], tokens[24];
+        snprintf(step, sizeof step, "%llu", (unsigned long long)t->step);
+        snprintf(tokens, sizeof tokens, "%llu", (unsigned long long)t->report.tokens);
+        const fm_stored_note notes[] = {{"fillmask.training", training.data}, {"step", step}, {"tokens", tokens}};
+        status = fm_safetensors_write(path, tensors, 3, notes, 3, err);
+    }
+    fm_buffer_free(&training);
+    for (size_t i = 0; i < 3; i++) fm_free(arrays[i]);
+    return status;
+}
+
+static fm_status check(fm_trainer *t, const fm_safetensors *file, const char *path, fm_error *err)
+{
+    const char *training = fm_safetensors_metadata(file, "fillmask.training");
+    if (!training) return fm_fail(err, FM_E_FORMAT, "%s is not a checkpoint of a training.", path);
+    fm_buffer mine = {0};
+    describe(t, &mine);
+    fm_status status = FM_OK;
+    if (mine.failed) status = fm_fail_memory(err, mine.size, "a checkpoint");
+    else if (strcmp(mine.data, training) != 0)
+        status =
+            fm_fail(err, FM_E_FORMAT,
+                    "%s belongs to another training (\"%.300s\", now \"%.300s\"); resume with the same options and "
+                    "data.",
+                    path, training, mine.data);
+    fm_buffer_free(&mine);
+    for (size_t i = 0; i < 3 && !status; i++) {
+        const fm_stored_tensor *x = fm_safetensors_find(file, names[i]);
+        if (!x || x->type != FM_STORED_F32 || x->rank != 1 || x->shape[0] != t->parameters->elements)
+            status = fm_fail(err, FM_E_FORMAT, "%s has no F32 tensor \"%s\" of %llu elements.", path, names[i],
+                             (unsigned long long)t->parameters->elements);
+    }
+    return status;
+}
+
+static bool read_number(const fm_safetensors *file, const char *key, uint64_t *value)
+{
+    const char *text = fm_safetensors_metadata(file, key);
+    char *end;
+    if (!text || *text < '0' || *text > '9') return false;
+    *value = strtoull(text, &end, 10);
+    return *end == '\0';
+}
+
+fm_status fm_checkpoint_load(fm_trainer *t, const char *path, fm_error *err)
+{
+    fm_safetensors *file;
+    fm_status status = fm_safetensors_open(&file, path, err);
+    if (status) return status;
+    status = check(t, file, path, err);
+    uint64_t step = 0, tokens = 0;
+    if (!status &&
+        (!read_number(file, "step", &step) || !read_number(file, "tokens", &tokens) || step > fm_trainer_steps(t)))
+        status = fm_fail(err, FM_E_FORMAT, "%s does not say a step of this training.", path);
+    size_t elements = (size_t)t->parameters->elements;
+    float *array = status ? NULL : fm_alloc(elements, sizeof(float));
+    if (!status && !array) status = fm_fail_memory(err, elements * sizeof(float), "a checkpoint");
+    for (size_t i = 0; i < 3 && !status; i++) {
+        memcpy(array, fm_safetensors_find(file, names[i])->data, elements * sizeof(float));
+        fm_network_write_state(t->network, states[i], array);
+    }
+    if (!status) status = t->backend->ops->finish(t->backend, err);
+    if (!status) {
+        t->step = t->report.step = step;
+        t->tokens = t->report.tokens = tokens;
+        t->running = t->batch_running = false;
+    }
+    fm_free(array);
+    fm_safetensors_close(file);
+    return status;
+}

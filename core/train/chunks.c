@@ -1,0 +1,45 @@
+/* chunks.c - where a corpus is cut into chunks of equal length. What is done with them is the collator's business. */
+#include "train/train.h"
+
+#include <stdlib.h>
+
+#define GROUP 1000 /* documents that are concatenated */
+
+/* Calls for every group of documents; returns how many chunks there are, and fills `starts` if it is not NULL. */
+static uint64_t cut(const fm_corpus *corpus, uint32_t length, uint64_t *starts)
+{
+    uint64_t count = 0;
+    for (uint64_t document = 0; document < corpus->documents; document += GROUP) {
+        uint64_t end = document + GROUP < corpus->documents ? document + GROUP : corpus->documents;
+        for (uint64_t at = corpus->starts[document]; at + length <= corpus->starts[end]; at += length) {
+            if (starts) starts[count] = at;
+            count++;
+        }
+    }
+    return count;
+}
+
+fm_status fm_chunks_make(fm_chunks *chunks, const fm_corpus *corpus, uint32_t length, fm_error *err)
+{
+    *chunks = (fm_chunks){.length = length};
+    uint64_t count = cut(corpus, length, NULL);
+    if (count == 0)
+        return fm_fail(
+            err, FM_E_FORMAT,
+            "The data has %llu tokens in %llu documents, which gives no chunk of %u; use a smaller length or "
+            "more text.",
+            (unsigned long long)corpus->tokens, (unsigned long long)corpus->documents, length);
+    if (count > UINT32_MAX || count > SIZE_MAX / sizeof *chunks->starts)
+        return fm_fail(err, FM_E_LIMIT, "The data gives %llu chunks of %u tokens, more than fit; use less of it.",
+                       (unsigned long long)count, length);
+    chunks->starts = malloc((size_t)count * sizeof *chunks->starts);
+    if (!chunks->starts) return fm_fail_memory(err, (size_t)count * sizeof *chunks->starts, "the list of chunks");
+    chunks->count = (uint32_t)cut(corpus, length, chunks->starts);
+    return FM_OK;
+}
+
+void fm_chunks_free(fm_chunks *chunks)
+{
+    free(chunks->starts);
+    *chunks = (fm_chunks){0};
+}

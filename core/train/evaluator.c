@@ -1,0 +1,133 @@
+/* evaluator.c - how well a network predicts masked tokens of a corpus: a sum over chunks whose masks never change. It
+ * runs a stage at a time and reports nothing by itself. */
+#include "train/train.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct fm_evaluator {
+    fm_network *network;
+    fm_backend *backend;
+    const fm_corpus *corpus;
+    fm_masking masking;
+    fm_chunks chunks;
+    uint32_t count, next; /* chunks to do, and the first that is in no batch yet */
+    fm_collator collator;
+    float *losses;
+    uint8_t *characters; /* of each vocabulary entry */
+    fm_evaluation result;
+};
+
+static uint8_t characters_of(const char *token)
+{
+    if (strncmp(token, "##", 2) == 0 && token[2]) token += 2;
+    size_t count = 0;
+    for (; *token; token++) count += ((uint8_t)*token & 0xc0) != 0x80;
+    return (uint8_t)(count < 255 ? count : 255);
+}
+
+fm_status fm_evaluator_create(fm_evaluator **evaluator, fm_network *network, fm_backend *backend, const fm_room *room,
+                              const fm_corpus *corpus, const fm_tokenizer *tokenizer, const fm_masking *masking,
+                              uint32_t length, uint32_t limit, fm_error *err)
+{
+    *evaluator = NULL;
+    fm_evaluator *e = calloc(1, sizeof *e);
+    if (!e) return fm_fail_memory(err, sizeof *e, "an evaluation");
+    e->network = network;
+    e->backend = backend;
+    e->corpus = corpus;
+    e->masking = *masking;
+    e->losses = calloc((size_t)room->masked * 2, sizeof *e->losses);
+    uint32_t vocab = fm_tokenizer_size(tokenizer);
+    e->characters = calloc(vocab, 1);
+    fm_status status = FM_OK;
+    if (!e->losses || !e->characters) status = fm_fail_memory(err, (size_t)room->masked * 8 + vocab, "an evaluation");
+    if (!status) status = fm_chunks_make(&e->chunks, corpus, length, err);
+    if (!status) status = fm_collator_create(&e->collator, room->tokens, room->sequences, room->masked, err);
+    if (status) {
+        fm_evaluator_destroy(e);
+        return status;
+    }
+    for (uint32_t i = 0; i < vocab; i++) e->characters[i] = characters_of(fm_tokenizer_token(tokenizer, i));
+    e->count = limit > 0 && limit < e->chunks.count ? limit : e->chunks.count;
+    *evaluator = e;
+    return FM_OK;
+}
+
+void fm_evaluator_destroy(fm_evaluator *e)
+{
+    if (!e) return;
+    fm_chunks_free(&e->chunks);
+    fm_collator_free(&e->collator);
+    free(e->losses);
+    free(e->characters);
+    free(e);
+}
+
+/* The next batch; chunks without a masked token count as done. */
+static void collate(fm_evaluator *e)
+{
+    fm_collator_clear(&e->collator, 0);
+    for (; e->next < e->count; e->next++) {
+        /* Spread over the corpus: with all of them, chunk i is chunk i. */
+        uint32_t chunk = (uint32_t)((uint64_t)e->next * e->chunks.count / e->count);
+        const uint32_t *tokens = e->corpus->ids + e->chunks.starts[chunk];
+        if (!fm_collator_add(&e->collator, &e->masking, 0, chunk, tokens, e->chunks.length)) return;
+        e->result.chunks++;
+    }
+}
+
+static void sum(fm_evaluator *e)
+{
+    const fm_batch *batch = &e->collator.batch;
+    fm_evaluation *r = &e->result;
+    for (uint32_t i = 0; i < batch->masked; i++) {
+        double above = e->losses[2 * i + 1];
+        r->loss += e->losses[2 * i];
+        r->top1 += above < 1.0;
+        r->top5 += above < 5.0;
+        r->characters += e->characters[batch->labels[i]];
+        if (batch->ids[batch->rows[i]] != e->masking.special.mask) continue;
+        r->hidden++;
+        r->hidden_top1 += above < 1.0;
+    }
+    r->masked += batch->masked;
+}
+
+fm_status fm_evaluator_step(fm_evaluator *e, bool *more, fm_error *err)
+{
+    const fm_run_options run = {.run = FM_RUN_LOSS};
+    *more = true;
+    if (e->collator.batch.tokens == 0) {
+        uint32_t before = e->next;
+        collate(e);
+        if (e->next == before && e->next < e->count)
+            return fm_fail(err, FM_E_LIMIT, "A chunk of %u tokens does not fit the room of the network.",
+                           e->chunks.length);
+        if (e->collator.batch.masked == 0) {
+            *more = e->next < e->count;
+            fm_collator_clear(&e->collator, 0);
+            return FM_OK;
+        }
+        return fm_network_begin(e->network, &e->collator.batch, &run, err);
+    }
+    if (fm_network_advance(e->network)) return FM_OK;
+    fm_network_read_losses(e->network, e->losses);
+    fm_status status = e->backend->ops->finish(e->backend, err);
+    if (status) return status;
+    sum(e);
+    fm_collator_clear(&e->collator, 0);
+    *more = e->next < e->count;
+    return FM_OK;
+}
+
+void fm_evaluator_progress(const fm_evaluator *e, uint64_t *done, uint64_t *total)
+{
+    *done = e->next;
+    *total = e->count;
+}
+
+const fm_evaluation *fm_evaluator_result(const fm_evaluator *e)
+{
+    return &e->result;
+}

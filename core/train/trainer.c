@@ -1,0 +1,269 @@
+/* trainer.c - a training as a row of small steps that the caller makes: which chunks a step takes, micro-batches, the
+ * learning rate, the update. Everything follows from the options and the number of the step, so a training can go on
+ * from any step. Files are checkpoint.c's business, words on the screen nobody's here. */
+#include "train/trainer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- creation ---- */
+
+static fm_status check_options(const fm_train_options *o, const fm_config *config, fm_error *err)
+{
+    uint64_t before = 0;
+    if (o->phase_count == 0 || o->phase_count > FM_MOST_PHASES)
+        return fm_fail(err, FM_E_ARGUMENT, "A training has %zu phases; it takes 1 to %d.", o->phase_count,
+                       FM_MOST_PHASES);
+    for (size_t i = 0; i < o->phase_count; i++) {
+        const fm_phase *p = &o->phases[i];
+        if (p->length < 2 || p->length > config->positions)
+            return fm_fail(err, FM_E_ARGUMENT, "Chunks of %u tokens: the length must be 2 to the model's %u positions.",
+                           p->length, config->positions);
+        if (p->batch == 0 || p->end <= before || p->end > UINT32_MAX)
+            return fm_fail(err, FM_E_ARGUMENT,
+                           "Phase %zu has a batch of %u and ends at step %llu; both must be positive, and ends rise.",
+                           i + 1, p->batch, (unsigned long long)p->end);
+        before = p->end;
+    }
+    if (!(o->mask_rate > 0.0f && o->mask_rate <= 0.9f))
+        return fm_fail(err, FM_E_ARGUMENT, "The mask rate is %g; it must be above 0 and at most 0.9.",
+                       (double)o->mask_rate);
+    if (!(o->learning_rate > 0.0 && o->learning_rate < 1.0))
+        return fm_fail(err, FM_E_ARGUMENT, "The learning rate is %g; it must be above 0 and below 1.",
+                       o->learning_rate);
+    return FM_OK;
+}
+
+static fm_room plan_room(const fm_train_options *o)
+{
+    uint32_t longest = 0, shortest = UINT32_MAX;
+    for (size_t i = 0; i < o->phase_count; i++) {
+        longest = o->phases[i].length > longest ? o->phases[i].length : longest;
+        shortest = o->phases[i].length < shortest ? o->phases[i].length : shortest;
+    }
+    uint32_t tokens = o->micro_tokens > longest ? o->micro_tokens : longest;
+    /* A fifth above the mean is rarely needed; a micro-batch that has no room ends earlier. */
+    uint32_t masked = (uint32_t)((float)tokens * o->mask_rate * 1.2f) + 16;
+    if (masked < longest) masked = longest; /* any one chunk fits */
+    return (fm_room){tokens, tokens / shortest, masked < tokens ? masked : tokens, true};
+}
+
+static void end_phase(fm_trainer *t)
+{
+    fm_chunks_free(&t->chunks);
+    free(t->drawn);
+    free(t->order);
+    t->drawn = t->order = NULL;
+    t->epoch = UINT64_MAX;
+}
+
+static void shuffle(uint32_t *x, uint32_t count, fm_random *random)
+{
+    for (uint32_t i = count; i > 1; i--) {
+        uint32_t j = fm_random_below(random, i), kept = x[i - 1];
+        x[i - 1] = x[j];
+        x[j] = kept;
+    }
+}
+
+static fm_status begin_phase(fm_trainer *t, size_t phase, fm_error *err)
+{
+    end_phase(t);
+    t->phase = phase;
+    fm_status status = fm_chunks_make(&t->chunks, t->corpus, t->options.phases[phase].length, err);
+    if (status) return status;
+    uint32_t count = t->chunks.count;
+    t->drawn = malloc(count * sizeof *t->drawn);
+    t->order = malloc(count * sizeof *t->order);
+    if (!t->drawn || !t->order) return fm_fail_memory(err, 2 * count * sizeof *t->drawn, "the order of the chunks");
+    for (uint32_t i = 0; i < count; i++) t->drawn[i] = i;
+    if (t->options.limit > 0 && t->options.limit < count) {
+        fm_random random = fm_random_seeded(t->options.seed, 0x73616d70u);
+        shuffle(t->drawn, count, &random);
+        count = t->options.limit;
+    }
+    t->drawn_count = count;
+    return FM_OK;
+}
+
+fm_status fm_trainer_create(fm_trainer **trainer, const fm_config *config, const fm_parameters *parameters,
+                            const fm_tokenizer *tokenizer, fm_backend *backend, const fm_corpus *corpus,
+                            const fm_train_options *options, const float *const *values, fm_error *err)
+{
+    *trainer = NULL;
+    fm_status status = check_options(options, config, err);
+    if (status) return status;
+    if (fm_tokenizer_size(tokenizer) != config->vocab_size)
+        return fm_fail(err, FM_E_ARGUMENT, "The tokenizer has %u entries and the model %u; they must be the same.",
+                       fm_tokenizer_size(tokenizer), config->vocab_size);
+    fm_trainer *t = calloc(1, sizeof *t);
+    if (!t) return fm_fail_memory(err, sizeof *t, "a trainer");
+    t->config = config;
+    t->parameters = parameters;
+    t->backend = backend;
+    t->corpus = corpus;
+    t->options = *options;
+    t->masking = (fm_masking){options->mask_rate, options->whole_words, options->seed, config->vocab_size,
+                              fm_tokenizer_special(tokenizer)};
+    t->room = plan_room(options);
+    t->losses = calloc((size_t)t->room.masked * 2, sizeof *t->losses);
+    if (!t->losses) status = fm_fail_memory(err, (size_t)t->room.masked * 8, "a trainer");
+    if (!status) status = begin_phase(t, 0, err);
+    if (!status) status = fm_collator_create(&t->collator, t->room.tokens, t->room.sequences, t->room.masked, err);
+    if (!status) status = fm_network_create(&t->network, config, parameters, backend, &t->room, values, err);
+    if (status) {
+        fm_trainer_destroy(t);
+        return status;
+    }
+    *trainer = t;
+    return FM_OK;
+}
+
+void fm_trainer_destroy(fm_trainer *t)
+{
+    if (!t) return;
+    end_phase(t);
+    fm_network_destroy(t->network);
+    fm_collator_free(&t->collator);
+    free(t->losses);
+    free(t);
+}
+
+fm_room fm_trainer_room(const fm_trainer *t)
+{
+    return t->room;
+}
+
+fm_network *fm_trainer_network(fm_trainer *t)
+{
+    return t->network;
+}
+
+uint64_t fm_trainer_steps(const fm_trainer *t)
+{
+    return t->options.phases[t->options.phase_count - 1].end;
+}
+
+/* ---- steps ---- */
+
+/* Linear from 0 to the peak over the warm-up, then linear to 0 at the end (transformers' "linear" schedule). */
+static double learning_rate(const fm_train_options *o, uint64_t step)
+{
+    uint64_t total = o->phases[o->phase_count - 1].end;
+    if (step < o->warmup) return o->learning_rate * (double)step / (double)o->warmup;
+    return total > o->warmup ? o->learning_rate * (double)(total - step) / (double)(total - o->warmup) : 0.0;
+}
+
+/* Finds the chunks of the next step: epochs are shuffled anew, and the last step of one may be short. */
+static fm_status begin_step(fm_trainer *t, fm_error *err)
+{
+    const fm_phase *phases = t->options.phases;
+    size_t phase = 0;
+    while (t->step >= phases[phase].end) phase++;
+    if (phase != t->phase || !t->drawn) {
+        fm_status status = begin_phase(t, phase, err);
+        if (status) return status;
+    }
+    uint64_t in_phase = t->step - (phase > 0 ? phases[phase - 1].end : 0);
+    uint32_t batch = phases[phase].batch, steps = (uint32_t)(((uint64_t)t->drawn_count + batch - 1) / batch);
+    if (t->epoch != in_phase / steps) {
+        t->epoch = in_phase / steps;
+        memcpy(t->order, t->drawn, t->drawn_count * sizeof *t->order);
+        fm_random random = fm_random_seeded(t->options.seed + ((uint64_t)phase << 32), 0x10000u + (uint32_t)t->epoch);
+        shuffle(t->order, t->drawn_count, &random);
+    }
+    uint64_t first = in_phase % steps * batch, last = first + batch;
+    t->first = t->next = (uint32_t)first;
+    t->last = (uint32_t)(last < t->drawn_count ? last : t->drawn_count);
+    t->report.epoch = (double)in_phase / steps;
+    t->loss = 0.0;
+    t->masked = 0;
+    t->tokens = t->report.tokens;
+    for (uint32_t i = t->first; i < t->last; i++)
+        t->masked += fm_masked_count(&t->masking, (uint32_t)(t->step + 1), t->order[i],
+                                     t->corpus->ids + t->chunks.starts[t->order[i]], t->chunks.length);
+    fm_network_zero_gradients(t->network);
+    t->running = true;
+    return FM_OK;
+}
+
+static fm_status begin_batch(fm_trainer *t, fm_error *err)
+{
+    fm_collator_clear(&t->collator, t->next - t->first);
+    while (t->next < t->last) {
+        uint32_t chunk = t->order[t->next];
+        if (!fm_collator_add(&t->collator, &t->masking, (uint32_t)(t->step + 1), chunk,
+                             t->corpus->ids + t->chunks.starts[chunk], t->chunks.length))
+            break;
+        t->next++;
+    }
+    const fm_batch *batch = &t->collator.batch;
+    t->tokens += batch->tokens;
+    if (batch->masked == 0) return FM_OK; /* nothing to learn from in these chunks */
+    fm_run_options run = {.run = FM_RUN_TRAIN,
+                          .scale = (float)(1.0 / (double)t->masked),
+                          .dropout = t->options.dropout,
+                          .seed = t->options.seed,
+                          .step = (uint32_t)t->step};
+    t->batch_running = true;
+    return fm_network_begin(t->network, batch, &run, err);
+}
+
+static fm_status end_batch(fm_trainer *t, fm_error *err)
+{
+    t->batch_running = false;
+    fm_network_read_losses(t->network, t->losses);
+    fm_status status = t->backend->ops->finish(t->backend, err);
+    for (uint32_t i = 0; i < t->collator.batch.masked && !status; i++) t->loss += t->losses[2 * i];
+    return status;
+}
+
+static fm_status end_step(fm_trainer *t, fm_error *err)
+{
+    const fm_train_options *o = &t->options;
+    fm_adamw update = {.learning_rate = (float)learning_rate(o, t->step),
+                       .beta1 = (float)o->beta1,
+                       .beta2 = (float)o->beta2,
+                       .epsilon = (float)o->epsilon,
+                       .weight_decay = (float)o->weight_decay,
+                       .clip = (float)o->clip,
+                       .step = (uint32_t)(t->step + 1)};
+    float squares = 0.0f;
+    fm_network_update(t->network, &update);
+    fm_network_read_squares(t->network, &squares);
+    fm_status status = t->backend->ops->finish(t->backend, err);
+    if (status) return status;
+    t->running = false;
+    t->step++;
+    t->report.step = t->step;
+    t->report.tokens = t->tokens;
+    t->report.masked = t->masked;
+    t->report.loss = t->masked > 0 ? t->loss / (double)t->masked : 0.0;
+    t->report.norm = sqrt((double)squares);
+    t->report.learning_rate = (double)update.learning_rate;
+    return FM_OK;
+}
+
+fm_status fm_trainer_advance(fm_trainer *t, bool *stepped, fm_error *err)
+{
+    *stepped = false;
+    if (t->step >= fm_trainer_steps(t)) return fm_fail(err, FM_E_ARGUMENT, "All steps of the training are made.");
+    if (!t->running) return begin_step(t, err);
+    if (t->batch_running) return fm_network_advance(t->network) ? FM_OK : end_batch(t, err);
+    if (t->next < t->last) return begin_batch(t, err);
+    fm_status status = end_step(t, err);
+    *stepped = !status;
+    return status;
+}
+
+const fm_train_report *fm_trainer_report(const fm_trainer *t)
+{
+    return &t->report;
+}
+
+fm_status fm_trainer_values(fm_trainer *t, float *to, fm_error *err)
+{
+    fm_network_read_state(t->network, FM_STATE_VALUES, to);
+    return t->backend->ops->finish(t->backend, err);
+}

@@ -1,0 +1,38 @@
+/* trainer.h - the inside of a trainer, shared by trainer.c and checkpoint.c only. */
+#ifndef FM_TRAINER_H
+#define FM_TRAINER_H
+
+#include "train/train.h"
+
+struct fm_trainer {
+    const fm_config *config;
+    const fm_parameters *parameters;
+    fm_backend *backend;
+    const fm_corpus *corpus;
+    fm_train_options options;
+    fm_masking masking;
+    fm_room room;
+    fm_network *network;
+    fm_collator collator;
+    float *losses;
+
+    /* the phase that the next step belongs to */
+    size_t phase;
+    fm_chunks chunks;
+    uint32_t *drawn; /* the chunks that are used */
+    uint32_t drawn_count;
+    uint32_t *order; /* the same, shuffled for the epoch */
+    uint64_t epoch;  /* of the phase; UINT64_MAX before the first */
+
+    /* the step under way */
+    uint64_t step; /* made so far */
+    uint64_t tokens;
+    bool running;               /* a step was begun */
+    bool batch_running;         /* and a micro-batch of it */
+    uint32_t first, last, next; /* places in order: the step's chunks, and the first in no micro-batch yet */
+    uint64_t masked;
+    double loss;
+    fm_train_report report;
+};
+
+#endif
