@@ -1,0 +1,129 @@
+/* cli.h - the frame of the command line: the commands, their options and help, errors, progress and the default model.
+ *
+ * A command is one file with one function, cli_NAME, declared here and listed in main.c. It describes its options in a
+ * table, calls cli_parse, does its work through the doors of core, and returns an exit code. Results go to stdout,
+ * everything else to stderr.
+ */
+#ifndef FM_CLI_H
+#define FM_CLI_H
+
+#include <stdio.h>
+
+#include "base/base.h"
+#include "train/train.h"
+
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 }; /* exit codes */
+
+/* ---- commands (main.c; each in a file of its name) ---- */
+
+/* argv[0] is the command's name; the result is the exit code. */
+int cli_eval(int argc, char **argv);
+int cli_fill(int argc, char **argv);
+int cli_info(int argc, char **argv);
+int cli_tokenize(int argc, char **argv);
+int cli_train(int argc, char **argv);
+int cli_train_vocab(int argc, char **argv);
+
+/* ---- options (options.c) ---- */
+
+typedef struct cli_list {
+    const char **items; /* owned; the texts are argv's */
+    size_t count;
+} cli_list;
+void cli_list_free(cli_list *list);
+
+typedef enum cli_type {
+    CLI_FLAG,    /* bool *: becomes true */
+    CLI_STRING,  /* const char ** */
+    CLI_INTEGER, /* int64_t *, within least to most */
+    CLI_NUMBER,  /* double *, within least to most */
+    CLI_CHOICE,  /* int *: the index in `choices` */
+    CLI_LIST     /* cli_list *: once for each --name; in a command without operands, what follows up to the next option
+                  * belongs to it too, so that --data *.jsonl does what one expects */
+} cli_type;
+
+typedef struct cli_option {
+    const char *name; /* without its dashes */
+    char letter;      /* the short form, 0 for none */
+    cli_type type;
+    void *value;       /* holds the default; written when the option is given */
+    const char *shown; /* what stands for the value in the help: FILE, N; NULL for a flag */
+    const char *help;  /* ends without a full stop; names the default */
+    double least, most;
+    const char *const *choices; /* NULL-terminated */
+} cli_option;
+
+typedef struct cli_usage {
+    const char *command;
+    const char *operands; /* as the help shows them, NULL if there are none */
+    size_t least_operands, most_operands;
+    const char *about;         /* what the command does: lines of at most 80 columns, each with its newline */
+    const char *examples;      /* likewise */
+    const cli_option *options; /* --help is not listed */
+    size_t option_count;
+} cli_usage;
+
+/* Reads the arguments. False: the command ends with *exit_code now, after --help or a usage error, which has been
+ * printed. `operands` may be NULL if there are none. The caller frees the lists in either case. */
+bool cli_parse(const cli_usage *usage, int argc, char **argv, cli_list *operands, int *exit_code);
+/* Prints one sentence and where to find the help; returns CLI_USAGE. */
+int cli_usage_error(const char *command, const char *format, ...) FM_PRINTF(2, 3);
+/* The name that is spelled most like `word`, NULL if none is close. */
+const char *cli_nearest(const char *word, const char *const *names, size_t count);
+
+/* ---- input, output, models (main.c) ---- */
+
+/* Prints an error of core for a command; returns CLI_FAILED. */
+int cli_print_error(const char *command, const fm_error *err);
+/* Writes what the buffer holds to stdout and frees it; an exit code. */
+int cli_print(const char *command, fm_buffer *buffer);
+fm_status cli_read_stdin(fm_buffer *text, fm_error *err);
+/* The folder of the model that is used where none is named: FILLMASK_MODEL, else the one named by the file `default`
+ * among the installed or the source tree's weights; NULL if there is none. */
+const char *cli_default_model(void);
+/* `given`, or the default model; NULL and an error that says what to do if there is neither. */
+const char *cli_model(const char *given, fm_error *err);
+/* Whether the stream is a terminal that may be coloured. */
+bool cli_colour(FILE *stream);
+
+/* ---- progress (progress.c) ---- */
+
+typedef struct cli_progress {
+    const char *label, *unit; /* what is done, and the plural of what is counted; unit NULL: bytes */
+    char note[80];            /* shown behind the bar, such as a loss; the command may rewrite it */
+    bool quiet, terminal, drawn;
+    double started, shown;
+    uint64_t done;
+} cli_progress;
+
+/* From the first one on, Ctrl-C and SIGTERM only set what cli_interrupted tells; a second one ends the process. */
+void cli_progress_begin(cli_progress *progress, const char *label, const char *unit, bool quiet);
+/* An fm_progress: false once interrupted. */
+bool cli_progress_step(void *progress, uint64_t done, uint64_t total);
+void cli_progress_end(cli_progress *progress);
+bool cli_interrupted(void);
+
+/* ---- data (corpus.c, evaluation.c) ---- */
+
+typedef struct cli_corpus_options {
+    const cli_list *data;
+    const char *field;
+    fm_text_format format;
+    fm_part part;
+    const fm_tokenizer *tokenizer;
+    fm_pool *pool;
+    const char *cache; /* file for the tokens, NULL for none */
+    bool quiet;
+} cli_corpus_options;
+/* The corpus of some files, from the cache where it fits. */
+fm_status cli_corpus(const cli_corpus_options *options, fm_corpus *corpus, fm_error *err);
+
+/* Runs an evaluation to its end under a progress bar. */
+fm_status cli_evaluate(fm_evaluator *evaluator, bool quiet, fm_error *err);
+/* The figures of an evaluation as JSON members, without braces. */
+void cli_evaluation_json(fm_buffer *out, const fm_evaluation *evaluation);
+
+/* The lists that options of the same name offer, in the order of fm_text_format and fm_part. */
+extern const char *const cli_formats[], *const cli_parts[];
+
+#endif
