@@ -13,7 +13,9 @@ typedef struct cli_command {
 } cli_command;
 
 static const cli_command commands[] = {
+    {"bench", "measure the speed of this machine", cli_bench},
     {"eval", "measure a model on texts", cli_eval},
+    {"fill", "fill in the masks of a text", cli_fill},
     {"info", "show what a model folder holds", cli_info},
     {"tokenize", "show the tokens of a text", cli_tokenize},
     {"train", "train a model on texts", cli_train},

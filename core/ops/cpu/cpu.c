@@ -296,6 +296,11 @@ fm_pool *fm_cpu_pool(fm_backend *backend)
     return ((cpu *)backend)->pool;
 }
 
+fm_cpu_work fm_cpu_products(const fm_backend *backend)
+{
+    return ((const cpu *)backend)->work;
+}
+
 /* ---- the machine's peak ---- */
 
 typedef struct spinning {

@@ -23,6 +23,7 @@ typedef struct cpu {
     float *left, *right;  /* packed blocks of the two operands of a product */
     float *scratch;       /* of all workers */
     size_t scratch_each;  /* floats a worker */
+    fm_cpu_work work;
 } cpu;
 
 /* Where a tensor's numbers are. */

@@ -149,6 +149,7 @@ static void piece_task(void *context, size_t index, int worker)
 void cpu_gemm(cpu *c, const cpu_product *p)
 {
     const fm_kernels *kernels = c->kernels;
+    double start = fm_seconds();
     size_t depth = even_part(p->k, DEPTH, 1), cols = even_part(p->n, COLUMNS, kernels->nr),
            rows = even_part(p->m, ROWS, kernels->mr), padded = round_up(p->n, kernels->nr);
     for (size_t column = 0; column < p->n; column += cols)
@@ -176,6 +177,8 @@ void cpu_gemm(cpu *c, const cpu_product *p)
                 x.pieces_across = (x.cols + x.piece_cols - 1) / x.piece_cols;
                 fm_pool_run(c->pool, x.pieces_across * ((x.rows + x.piece_rows - 1) / x.piece_rows), piece_task, &x);
             }
+    c->work.operations += 2.0 * (double)p->m * (double)p->n * (double)p->k;
+    c->work.seconds += fm_seconds() - start;
 }
 
 fm_status cpu_gemm_create(cpu *c, fm_error *err)

@@ -1,0 +1,225 @@
+/* bench.c - `fillmask bench`: how fast this machine runs and trains a model of a given shape, against the machine's own
+ * peak. Comparisons with other software are made by the scripts under tests/bench. */
+#include "cli/cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct bench_options {
+    const char *set;
+    int64_t layers, hidden, heads, feed_forward, vocab, tokens, masked, batch, repeat, threads;
+    bool peak, train, json;
+} bench_options;
+
+typedef struct bench_figures {
+    const char *set;
+    int threads;
+    double peak;                        /* GFLOP/s */
+    double median, best;                /* seconds a run */
+    double operations;                  /* in matrix products, a run */
+    double product_share, product_rate; /* of the time; GFLOP/s within */
+} bench_figures;
+
+static int compare(const void *left, const void *right)
+{
+    double a = *(const double *)left, b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+/* Random tokens; the masked rows are spread evenly. */
+static fm_status make_batch(const bench_options *o, fm_collator *c, fm_error *err)
+{
+    uint32_t sequences = o->train ? (uint32_t)o->batch : 1, length = (uint32_t)o->tokens, total = sequences * length;
+    uint32_t masked = o->train ? (uint32_t)(0.15 * total + 0.5) : (uint32_t)o->masked;
+    fm_status status = fm_collator_create(c, total, sequences, masked, err);
+    if (status) return status;
+    fm_random random = fm_random_seeded(42, 0);
+    for (uint32_t i = 0; i < total; i++) c->ids[i] = fm_random_below(&random, (uint32_t)o->vocab);
+    for (uint32_t i = 0; i <= sequences; i++) c->starts[i] = i * length;
+    for (uint32_t i = 0; i < masked; i++) {
+        c->rows[i] = (uint32_t)((uint64_t)i * total / masked);
+        c->labels[i] = fm_random_below(&random, (uint32_t)o->vocab);
+    }
+    c->batch.tokens = total;
+    c->batch.sequences = sequences;
+    c->batch.masked = masked;
+    return FM_OK;
+}
+
+static fm_status run_once(const bench_options *o, fm_network *network, fm_backend *backend, const fm_batch *batch,
+                          float *results, uint32_t step, fm_error *err)
+{
+    const fm_run_options run = {.run = o->train ? FM_RUN_TRAIN : FM_RUN_LOGITS, .scale = 1.0f / (float)batch->masked};
+    const fm_adamw update = {.learning_rate = 1e-5f,
+                             .beta1 = 0.9f,
+                             .beta2 = 0.999f,
+                             .epsilon = 1e-8f,
+                             .weight_decay = 0.01f,
+                             .clip = 1.0f,
+                             .step = step + 1};
+    if (o->train) fm_network_zero_gradients(network);
+    fm_status status = fm_network_begin(network, batch, &run, err);
+    if (status) return status;
+    while (fm_network_advance(network)) {
+    }
+    if (o->train) {
+        fm_network_update(network, &update);
+        fm_network_read_losses(network, results);
+    } else fm_network_read_logits(network, results);
+    return backend->ops->finish(backend, err);
+}
+
+static fm_status measure(const bench_options *o, fm_network *network, fm_backend *backend, const fm_batch *batch,
+                         bench_figures *f, fm_error *err)
+{
+    double seconds[1000];
+    size_t vocab = (size_t)o->vocab;
+    float *results = fm_alloc(batch->masked, (vocab > 2 ? vocab : 2) * sizeof(float));
+    if (!results) return fm_fail_memory(err, batch->masked * vocab, "logits");
+    fm_status status = FM_OK;
+    fm_cpu_work before = {0, 0};
+    double total = 0.0;
+    for (int64_t i = -1; i < o->repeat && !status; i++) { /* the first run packs the weights and is not counted */
+        double start = fm_seconds();
+        status = run_once(o, network, backend, batch, results, (uint32_t)(i + 1), err);
+        if (i < 0) before = fm_cpu_products(backend);
+        else total += seconds[i] = fm_seconds() - start;
+    }
+    fm_free(results);
+    if (status) return status;
+    fm_cpu_work after = fm_cpu_products(backend);
+    qsort(seconds, (size_t)o->repeat, sizeof *seconds, compare);
+    f->median = seconds[o->repeat / 2];
+    f->best = seconds[0];
+    f->operations = (after.operations - before.operations) / (double)o->repeat;
+    f->product_share = (after.seconds - before.seconds) / total;
+    f->product_rate = (after.operations - before.operations) / (after.seconds - before.seconds) * 1e-9;
+    return FM_OK;
+}
+
+static fm_status run_model(const bench_options *o, fm_backend *backend, bench_figures *f, fm_error *err)
+{
+    const fm_config config = {.vocab_size = (uint32_t)o->vocab,
+                              .hidden = (uint32_t)o->hidden,
+                              .layers = (uint32_t)o->layers,
+                              .heads = (uint32_t)o->heads,
+                              .feed_forward = (uint32_t)o->feed_forward,
+                              .positions = (uint32_t)o->tokens,
+                              .initializer_range = 0.02f};
+    fm_parameters parameters = {0};
+    fm_collator collator = {0};
+    fm_network *network = NULL;
+    float *values = NULL;
+    const float **pointers = NULL;
+    fm_status status = fm_parameters_make(&parameters, &config, err);
+    if (!status) status = make_batch(o, &collator, err);
+    if (!status) {
+        values = fm_alloc((size_t)parameters.elements, sizeof *values);
+        pointers = calloc(parameters.count, sizeof *pointers);
+        if (!values || !pointers) status = fm_fail_memory(err, (size_t)parameters.elements * 4, "the weights");
+    }
+    if (!status) status = fm_initialise(values, &config, &parameters, 42, false, NULL, err);
+    if (!status) {
+        const fm_batch *b = &collator.batch;
+        const fm_room room = {b->tokens, b->sequences, b->masked, o->train};
+        for (size_t i = 0; i < parameters.count; i++) pointers[i] = values + parameters.list[i].offset;
+        status = fm_network_create(&network, &config, &parameters, backend, &room, pointers, err);
+        if (!status) status = measure(o, network, backend, b, f, err);
+    }
+    fm_network_destroy(network);
+    free(pointers);
+    fm_free(values);
+    fm_collator_free(&collator);
+    fm_parameters_free(&parameters);
+    return status;
+}
+
+static void print_figures(const bench_options *o, const bench_figures *f, fm_buffer *out)
+{
+    double rate = f->median > 0.0 ? f->operations / f->median * 1e-9 : 0.0;
+    double tokens = (double)o->tokens * (o->train ? (double)o->batch : 1.0);
+    if (o->json) {
+        fm_buffer_format(out, "{\"instruction_set\": \"%s\", \"threads\": %d, \"peak_gflops\": %.1f", f->set,
+                         f->threads, f->peak);
+        if (!o->peak)
+            fm_buffer_format(out,
+                             ", \"median_ms\": %.3f, \"best_ms\": %.3f, \"tokens_per_second\": %.0f, "
+                             "\"product_gflop\": %.3f, \"gflops\": %.1f, \"share_of_peak\": %.4f, "
+                             "\"share_of_peak_in_products\": %.4f, \"time_in_products\": %.4f",
+                             f->median * 1e3, f->best * 1e3, tokens / f->median, f->operations * 1e-9, rate,
+                             rate / f->peak, f->product_rate / f->peak, f->product_share);
+        fm_buffer_text(out, "}\n");
+        return;
+    }
+    fm_buffer_format(out, "%s, %d thread%s: fp32 peak %.1f GFLOP/s\n", f->set, f->threads, f->threads > 1 ? "s" : "",
+                     f->peak);
+    if (o->peak) return;
+    fm_buffer_format(out, "%s: median %.2f ms, best %.2f ms, %.0f tokens/s\n", o->train ? "training step" : "forward",
+                     f->median * 1e3, f->best * 1e3, tokens / f->median);
+    fm_buffer_format(out, "matrix products: %.2f GFLOP, %.1f GFLOP/s over all the time (%.0f %% of the peak),\n",
+                     f->operations * 1e-9, rate, 100.0 * rate / f->peak);
+    fm_buffer_format(out, "  %.1f GFLOP/s within (%.0f %%), which is %.0f %% of the time\n", f->product_rate,
+                     100.0 * f->product_rate / f->peak, 100.0 * f->product_share);
+}
+
+static int bench(const bench_options *o)
+{
+    fm_error err;
+    fm_backend *backend;
+    fm_buffer out = {0};
+    bench_figures f = {0};
+    fm_status status = fm_cpu_create(&backend, o->set, (int)o->threads, &err);
+    if (status) return cli_print_error("bench", &err);
+    f.set = fm_cpu_instruction_set(backend);
+    f.threads = fm_pool_threads(fm_cpu_pool(backend));
+    f.peak = fm_cpu_peak(backend);
+    if (!o->peak) status = run_model(o, backend, &f, &err);
+    if (!status) print_figures(o, &f, &out);
+    backend->ops->destroy(backend);
+    if (!status) return cli_print("bench", &out);
+    return cli_print_error("bench", &err);
+}
+
+int cli_bench(int argc, char **argv)
+{
+    bench_options o = {
+        .layers = 6, .hidden = 768, .heads = 12, .vocab = 30522, .tokens = 128, .masked = 1, .batch = 16, .repeat = 20};
+    const cli_option options[] = {
+        {"peak", 0, CLI_FLAG, &o.peak, NULL, "only measure the peak: multiply-adds that stay in registers", 0, 0, NULL},
+        {"train", 0, CLI_FLAG, &o.train, NULL, "a training step, 15% of the tokens masked, instead of a forward pass",
+         0, 0, NULL},
+        {"layers", 0, CLI_INTEGER, &o.layers, "N", "of the model (default 6)", 1, 128, NULL},
+        {"hidden", 0, CLI_INTEGER, &o.hidden, "N", "width (default 768)", 2, 8192, NULL},
+        {"heads", 0, CLI_INTEGER, &o.heads, "N", "(default 12)", 1, 128, NULL},
+        {"feed-forward", 0, CLI_INTEGER, &o.feed_forward, "N", "(default 4 times --hidden)", 1, 65536, NULL},
+        {"vocab", 0, CLI_INTEGER, &o.vocab, "N", "(default 30522)", 2, 1e6, NULL},
+        {"tokens", 0, CLI_INTEGER, &o.tokens, "N", "of a sequence (default 128)", 2, 32768, NULL},
+        {"masked", 0, CLI_INTEGER, &o.masked, "N", "rows of logits in a forward pass (default 1)", 1, 32768, NULL},
+        {"batch", 0, CLI_INTEGER, &o.batch, "N", "sequences of a training step (default 16)", 1, 4096, NULL},
+        {"repeat", 0, CLI_INTEGER, &o.repeat, "N", "runs to take the median of (default 20)", 1, 1000, NULL},
+        {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
+        {"isa", 0, CLI_STRING, &o.set, "SET", "instruction set: auto, avx512, avx2 or scalar (default auto)", 0, 0,
+         NULL},
+        {"json", 0, CLI_FLAG, &o.json, NULL, "print one JSON object", 0, 0, NULL},
+    };
+    const cli_usage usage = {
+        .command = "bench",
+        .about = "Measures a model of DistilBERT's shape, or the one given, with random weights, and\n"
+                 "the machine's fp32 peak beside it.\n",
+        .examples = "  fillmask bench --peak\n"
+                    "  fillmask bench --threads 1 --json\n"
+                    "  fillmask bench --train --repeat 5\n",
+        .options = options,
+        .option_count = sizeof options / sizeof *options,
+    };
+    int code;
+    if (!cli_parse(&usage, argc, argv, NULL, &code)) return code;
+    if (o.feed_forward == 0) o.feed_forward = 4 * o.hidden;
+    if (o.hidden % o.heads != 0)
+        return cli_usage_error("bench", "--hidden %lld is not a multiple of --heads %lld.", (long long)o.hidden,
+                               (long long)o.heads);
+    if (o.masked > o.tokens)
+        return cli_usage_error("bench", "--masked %lld is more than --tokens %lld.", (long long)o.masked,
+                               (long long)o.tokens);
+    return bench(&o);
+}
