@@ -62,6 +62,13 @@ fm_status fm_tokenizer_open(fm_tokenizer **tokenizer, const char *path, fm_error
 /* From memory: the content of a vocab.txt, one token a line. lowercase: 1 uncased, 0 cased. */
 fm_status fm_tokenizer_from_vocab(fm_tokenizer **tokenizer, const char *text, size_t size, bool lowercase,
                                   fm_error *err);
+/* From memory: the contents of the files that fm_tokenizer_open looks for. json wins over vocab, one of which must be
+ * there; config may be NULL. Nothing of them is kept. */
+typedef struct fm_tokenizer_files {
+    const char *json, *vocab, *config; /* tokenizer.json, vocab.txt, tokenizer_config.json */
+    size_t json_size, vocab_size, config_size;
+} fm_tokenizer_files;
+fm_status fm_tokenizer_open_memory(fm_tokenizer **tokenizer, const fm_tokenizer_files *files, fm_error *err);
 void fm_tokenizer_close(fm_tokenizer *tokenizer);
 
 /* Encodes `size` bytes of text; any bytes are accepted, invalid UTF-8 reads as U+FFFD. Appends nothing and replaces
@@ -94,12 +101,23 @@ fm_special_ids fm_tokenizer_special(const fm_tokenizer *tokenizer);
 typedef struct fm_model fm_model;
 
 typedef struct fm_model_options {
-    int threads;             /* 0: one per processor */
+    int threads;                 /* 0: one per processor */
     const char *instruction_set; /* NULL: the best; "scalar", "avx2", "avx512" */
 } fm_model_options;
 
 /* Opens a model folder as Hugging Face lays it out. options may be NULL. */
 fm_status fm_model_open(fm_model **model, const char *folder, const fm_model_options *options, fm_error *err);
+/* From memory. weights must stay and not change until the model is closed: what is stored as f32 at an address that is
+ * a multiple of 4 is used where it is. The rest may go afterwards. */
+typedef struct fm_model_files {
+    const char *config; /* config.json */
+    size_t config_size;
+    fm_tokenizer_files tokenizer;
+    const void *weights; /* model.safetensors */
+    size_t weights_size;
+} fm_model_files;
+fm_status fm_model_open_memory(fm_model **model, const fm_model_files *files, const fm_model_options *options,
+                               fm_error *err);
 void fm_model_close(fm_model *model);
 const fm_tokenizer *fm_model_tokenizer(const fm_model *model);
 
@@ -123,6 +141,129 @@ typedef struct fm_fill_result {
  * FM_E_LIMIT if the text has more tokens than the model has positions. */
 fm_status fm_fill(fm_model *model, const char *text, size_t size, size_t k, fm_fill_result *result, fm_error *err);
 void fm_fill_result_free(fm_fill_result *result);
+
+/* ---- scoring ---- */
+
+/* What is masked when a token is scored. */
+typedef enum fm_score_method {
+    FM_SCORE_WORD, /* the token and the pieces of its word that follow it (Kauf and Ivanova 2023) */
+    FM_SCORE_TOKEN /* the token alone (Salazar et al. 2020) */
+} fm_score_method;
+
+typedef struct fm_token_score {
+    uint32_t token;
+    uint32_t start, end;   /* its bytes in the text */
+    uint32_t word;         /* tokens of one word have the same number */
+    float log_probability; /* nats */
+} fm_token_score;
+
+typedef struct fm_score_result {
+    size_t count; /* at least 1; special tokens that the text spells out are not among them */
+    fm_token_score *tokens;
+    double score; /* the sum: the text's pseudo-log-likelihood; exp(-score / count) is its pseudo-perplexity */
+} fm_score_result;
+
+/* Scores each token of a text from all the others. A text longer than the model is scored in windows, each token in
+ * the middle of one. Fails with FM_E_FORMAT if there is no token. progress may be NULL; it counts tokens. */
+fm_status fm_score(fm_model *model, const char *text, size_t size, fm_score_method method, fm_progress progress,
+                   void *context, fm_score_result *result, fm_error *err);
+void fm_score_result_free(fm_score_result *result);
+
+/* ---- augmentation ---- */
+
+typedef enum fm_augment_action {
+    FM_AUGMENT_SUBSTITUTE, /* words become others that the model expects in their places */
+    FM_AUGMENT_INSERT,     /* words are put behind others, after a space */
+    FM_AUGMENT_DELETE      /* words go, with the spaces before them: of twice as many drawn at random, those without
+                            * which the model finds the next word most probable, compared with before */
+} fm_augment_action;
+
+typedef struct fm_augment_options {
+    fm_augment_action action;
+    double rate;          /* share of the words that may be changed, to the nearest number */
+    uint32_t count;       /* changes of a text, instead of a rate, if not 0 */
+    uint32_t least, most; /* changes of a text; most 0 sets no bound */
+    uint32_t variants;    /* of a text, at least 1 */
+    uint32_t top_k;       /* a new word is drawn from this many, 0 for all */
+    double top_p;         /* and from the best whose probability reaches this, (0, 1] */
+    double temperature;   /* 0 takes the best one */
+    uint64_t seed;
+    const char *const *kept; /* words that are never changed, in whatever case they appear; may be NULL */
+    size_t kept_count;
+} fm_augment_options;
+
+/* Substitution of 15 in 100 words, at least one, from the 20 best, one variant. */
+fm_augment_options fm_augment_defaults(void);
+
+typedef struct fm_text {
+    char *data; /* NUL-terminated */
+    size_t size;
+} fm_text;
+
+typedef struct fm_augmented {
+    uint64_t number; /* as given with the text */
+    size_t count;    /* of variants: as many as asked for, or fewer and a reason */
+    fm_text *variants;
+    char reason[120]; /* a sentence, empty if nothing is missing */
+} fm_augmented;
+void fm_augmented_free(fm_augmented *augmented);
+
+/* Augments a stream of texts, many of them in a batch, and gives them back in order. Only plain words are changed, and
+ * every other byte stays as it is: numbers, addresses, tags, placeholders, contractions and words joined by marks are
+ * left alone. A variant is unlike the source and unlike the other variants. What is drawn for a text depends on the
+ * seed and the text's number alone. A new word is a whole word of the vocabulary in letters, in the case that its
+ * place asks for; it is never a special token, a piece, a sign or the word that it replaces. */
+typedef struct fm_augmenter fm_augmenter;
+/* The options are copied. */
+fm_status fm_augmenter_create(fm_augmenter **augmenter, fm_model *model, const fm_augment_options *options,
+                              fm_error *err);
+void fm_augmenter_destroy(fm_augmenter *augmenter);
+/* Whether it has so little to do that it wants another text. It takes one in any case. */
+bool fm_augmenter_wants(const fm_augmenter *augmenter);
+/* Copies a text. Nothing that overlaps one of the kept spans is changed, and nothing inserted into one. */
+fm_status fm_augmenter_add(fm_augmenter *augmenter, uint64_t number, const char *text, size_t size, const fm_span *kept,
+                           size_t kept_count, fm_error *err);
+/* Does a part of the work (a stage of the network); *more is false if nothing is left to do. After an error the
+ * augmenter can only be destroyed. */
+fm_status fm_augmenter_step(fm_augmenter *augmenter, bool *more, fm_error *err);
+/* Hands over the oldest text, if it is done: free what it holds. */
+bool fm_augmenter_take(fm_augmenter *augmenter, fm_augmented *augmented);
+
+/* ---- rows of files ---- */
+
+typedef enum fm_row_format {
+    FM_ROWS_LINES, /* a text a line */
+    FM_ROWS_JSONL, /* an object a line, one field of which is the text */
+    FM_ROWS_CSV    /* RFC 4180, the first record names the columns, one of which is the text */
+} fm_row_format;
+
+#define FM_LONGEST_ROW ((size_t)8 << 20) /* bytes; a longer row goes by in parts, without a text */
+
+typedef struct fm_row {
+    fm_row_format format;
+    uint64_t line; /* the row's first, from 1 */
+    char *raw;     /* its bytes, with the end of its line; all rows one after the other are the input */
+    size_t raw_size;
+    char *text; /* NULL if there is none: an empty line, the header, or for the reason given */
+    size_t text_size;
+    size_t value_start, value_end; /* of the text's field in raw, quotes included */
+    char reason[300];              /* a sentence without its row, empty if nothing is wrong */
+    bool continued;                /* more of a row that is too long, whose reason came with its first part */
+} fm_row;
+void fm_row_free(fm_row *row);
+/* The row with another text, and all its other bytes as they are; free(out->data). The row must have a text. */
+fm_status fm_row_write(const fm_row *row, const char *text, size_t size, fm_text *out, fm_error *err);
+
+/* Cuts a stream of bytes into rows, in memory that does not grow with it. */
+typedef struct fm_rows fm_rows;
+/* field names the field or column, NULL for "text". */
+fm_status fm_rows_create(fm_rows **rows, fm_row_format format, const char *field, fm_error *err);
+void fm_rows_destroy(fm_rows *rows);
+/* Gives it the next bytes of the input; none say that it has ended. */
+fm_status fm_rows_push(fm_rows *rows, const void *data, size_t size, fm_error *err);
+/* The next row, which is to be freed; *more is false if it needs more bytes, or at the end. Fails if the header of a
+ * CSV file lacks the column. */
+fm_status fm_rows_next(fm_rows *rows, fm_row *row, bool *more, fm_error *err);
 
 #ifdef __cplusplus
 }

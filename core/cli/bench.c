@@ -6,9 +6,9 @@
 #include <string.h>
 
 typedef struct bench_options {
-    const char *set;
+    const char *model, *set;
     int64_t layers, hidden, heads, feed_forward, vocab, tokens, masked, batch, repeat, threads;
-    bool peak, train, json;
+    bool peak, train, json, quiet;
 } bench_options;
 
 typedef struct bench_figures {
@@ -79,12 +79,17 @@ static fm_status measure(const bench_options *o, fm_network *network, fm_backend
     fm_status status = FM_OK;
     fm_cpu_work before = {0, 0};
     double total = 0.0;
+    cli_progress progress;
+    cli_progress_begin(&progress, "Measuring", "runs", o->quiet);
     for (int64_t i = -1; i < o->repeat && !status; i++) { /* the first run packs the weights and is not counted */
         double start = fm_seconds();
         status = run_once(o, network, backend, batch, results, (uint32_t)(i + 1), err);
         if (i < 0) before = fm_cpu_products(backend);
         else total += seconds[i] = fm_seconds() - start;
+        if (!status && !cli_progress_step(&progress, (uint64_t)(i + 1), (uint64_t)o->repeat))
+            status = fm_fail(err, FM_E_ABORTED, "Stopped before all runs were made.");
     }
+    cli_progress_end(&progress);
     fm_free(results);
     if (status) return status;
     fm_cpu_work after = fm_cpu_products(backend);
@@ -162,13 +167,33 @@ static void print_figures(const bench_options *o, const bench_figures *f, fm_buf
                      100.0 * f->product_rate / f->peak, 100.0 * f->product_share);
 }
 
-static int bench(const bench_options *o)
+/* The shape of a model folder, whose weights are not needed. */
+static fm_status take_shape(bench_options *o, fm_error *err)
+{
+    fm_config config;
+    char *path = fm_path_join(o->model, "config.json");
+    fm_status status =
+        path ? fm_config_read(&config, path, err) : fm_fail_memory(err, strlen(o->model), "the name of a file");
+    free(path);
+    if (status) return status;
+    o->layers = config.layers;
+    o->hidden = config.hidden;
+    o->heads = config.heads;
+    o->feed_forward = config.feed_forward;
+    o->vocab = config.vocab_size;
+    if (o->tokens <= (int64_t)config.positions) return FM_OK;
+    return fm_fail(err, FM_E_ARGUMENT, "--tokens %lld is more than the model's %u positions; use fewer.",
+                   (long long)o->tokens, config.positions);
+}
+
+static int bench(bench_options *o)
 {
     fm_error err;
     fm_backend *backend;
     fm_buffer out = {0};
     bench_figures f = {0};
-    fm_status status = fm_cpu_create(&backend, o->set, (int)o->threads, &err);
+    fm_status status = o->model ? take_shape(o, &err) : FM_OK;
+    if (!status) status = fm_cpu_create(&backend, o->set, (int)o->threads, &err);
     if (status) return cli_print_error("bench", &err);
     f.set = fm_cpu_instruction_set(backend);
     f.threads = fm_pool_threads(fm_cpu_pool(backend));
@@ -188,6 +213,7 @@ int cli_bench(int argc, char **argv)
         {"peak", 0, CLI_FLAG, &o.peak, NULL, "only measure the peak: multiply-adds that stay in registers", 0, 0, NULL},
         {"train", 0, CLI_FLAG, &o.train, NULL, "a training step, 15% of the tokens masked, instead of a forward pass",
          0, 0, NULL},
+        {"model", 'm', CLI_STRING, &o.model, "FOLDER", "take this model's shape, with random weights", 0, 0, NULL},
         {"layers", 0, CLI_INTEGER, &o.layers, "N", "of the model (default 6)", 1, 128, NULL},
         {"hidden", 0, CLI_INTEGER, &o.hidden, "N", "width (default 768)", 2, 8192, NULL},
         {"heads", 0, CLI_INTEGER, &o.heads, "N", "(default 12)", 1, 128, NULL},
@@ -201,11 +227,12 @@ int cli_bench(int argc, char **argv)
         {"isa", 0, CLI_STRING, &o.set, "SET", "instruction set: auto, avx512, avx2 or scalar (default auto)", 0, 0,
          NULL},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print one JSON object", 0, 0, NULL},
+        {"quiet", 'q', CLI_FLAG, &o.quiet, NULL, "show no progress", 0, 0, NULL},
     };
     const cli_usage usage = {
         .command = "bench",
-        .about = "Measures a model of DistilBERT's shape, or the one given, with random weights, and\n"
-                 "the machine's fp32 peak beside it.\n",
+        .about = "Measures a model of DistilBERT's shape, or the one given, with random weights,\n"
+                 "and the machine's fp32 peak beside it.\n",
         .examples = "  fillmask bench --peak\n"
                     "  fillmask bench --threads 1 --json\n"
                     "  fillmask bench --train --repeat 5\n",

@@ -17,10 +17,13 @@ enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 }; /* exit codes */
 /* ---- commands (main.c; each in a file of its name) ---- */
 
 /* argv[0] is the command's name; the result is the exit code. */
+int cli_augment(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_fill(int argc, char **argv);
 int cli_info(int argc, char **argv);
+int cli_quantize(int argc, char **argv);
+int cli_score(int argc, char **argv);
 int cli_tokenize(int argc, char **argv);
 int cli_train(int argc, char **argv);
 int cli_train_vocab(int argc, char **argv);
@@ -78,12 +81,15 @@ const char *cli_nearest(const char *word, const char *const *names, size_t count
 int cli_print_error(const char *command, const fm_error *err);
 /* Writes what the buffer holds to stdout and frees it; an exit code. */
 int cli_print(const char *command, fm_buffer *buffer);
+/* All of standard input, unless it is compressed or otherwise no text. */
 fm_status cli_read_stdin(fm_buffer *text, fm_error *err);
 /* The folder of the model that is used where none is named: FILLMASK_MODEL, else the one named by the file `default`
  * among the installed or the source tree's weights; NULL if there is none. */
 const char *cli_default_model(void);
 /* `given`, or the default model; NULL and an error that says what to do if there is neither. */
 const char *cli_model(const char *given, fm_error *err);
+/* Whether two names lead to one file or folder that is there. */
+bool cli_same_file(const char *a, const char *b);
 /* Whether the stream is a terminal that may be coloured. */
 bool cli_colour(FILE *stream);
 
@@ -95,6 +101,7 @@ typedef struct cli_progress {
     bool quiet, terminal, drawn;
     double started, shown;
     uint64_t done;
+    uint64_t first; /* what was done before the beginning; the command may set it */
 } cli_progress;
 
 /* From the first one on, Ctrl-C and SIGTERM only set what cli_interrupted tells; a second one ends the process. */
@@ -116,9 +123,13 @@ typedef struct cli_corpus_options {
     const char *cache; /* file for the tokens, NULL for none */
     bool quiet;
 } cli_corpus_options;
+/* Standard input can be read once: the usage error if lists (the second may be NULL) name it twice, else CLI_OK. */
+int cli_check_stdin(const char *command, const cli_list *data, const cli_list *more);
 /* The corpus of some files, from the cache where it fits. */
 fm_status cli_corpus(const cli_corpus_options *options, fm_corpus *corpus, fm_error *err);
 
+/* Tokens a chunk: what --length says, or if that is 0 what suits the model. */
+fm_status cli_chunk_length(int64_t given, uint32_t positions, uint32_t *length, fm_error *err);
 /* Runs an evaluation to its end under a progress bar. */
 fm_status cli_evaluate(fm_evaluator *evaluator, bool quiet, fm_error *err);
 /* The figures of an evaluation as JSON members, without braces. */

@@ -1,7 +1,18 @@
 /* corpus.c - text files as a tokenised corpus, with progress and a cache: what train and eval share. */
 #include "cli/cli.h"
 
+#include <string.h>
+
 #include "train/train.h"
+
+int cli_check_stdin(const char *command, const cli_list *data, const cli_list *more)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < data->count; i++) count += strcmp(data->items[i], "-") == 0;
+    for (size_t i = 0; more && i < more->count; i++) count += strcmp(more->items[i], "-") == 0;
+    if (count <= 1) return CLI_OK;
+    return cli_usage_error(command, "Standard input (-) is named %zu times; it can be read only once.", count);
+}
 
 fm_status cli_corpus(const cli_corpus_options *o, fm_corpus *corpus, fm_error *err)
 {

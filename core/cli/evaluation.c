@@ -23,7 +23,11 @@ fm_status cli_evaluate(fm_evaluator *evaluator, bool quiet, fm_error *err)
             status = fm_fail(err, FM_E_ABORTED, "Stopped before the evaluation was done.");
     }
     cli_progress_end(&progress);
-    if (!status && fm_evaluator_result(evaluator)->masked == 0)
+    const fm_evaluation *result = fm_evaluator_result(evaluator);
+    if (!status && !isfinite(result->loss))
+        status =
+            fm_fail(err, FM_E_FORMAT, "The model's loss on the data is not a finite number; its weights are damaged.");
+    if (!status && result->masked == 0)
         status = fm_fail(err, FM_E_FORMAT, "No token of the data was masked; use more text or a higher mask rate.");
     return status;
 }
@@ -39,6 +43,14 @@ void cli_evaluation_json(fm_buffer *out, const fm_evaluation *e)
                      (unsigned long long)e->chunks);
 }
 
+fm_status cli_chunk_length(int64_t given, uint32_t positions, uint32_t *length, fm_error *err)
+{
+    *length = given ? (uint32_t)given : positions < 128 ? positions : 128;
+    if (*length <= positions) return FM_OK;
+    return fm_fail(err, FM_E_ARGUMENT, "--length %u is more than the model's %u positions; use a smaller one.", *length,
+                   positions);
+}
+
 typedef struct eval_options {
     cli_list data;
     const char *model, *field, *set;
@@ -48,7 +60,7 @@ typedef struct eval_options {
     bool whole_words, json, quiet;
 } eval_options;
 
-static void print_table(fm_buffer *out, const eval_options *o, const fm_evaluation *e)
+static void print_table(fm_buffer *out, uint32_t length, const fm_evaluation *e)
 {
     double masked = (double)e->masked, loss = e->loss / masked;
     fm_buffer_format(out, "loss                     %8.4f nats a masked token\n", loss);
@@ -59,8 +71,8 @@ static void print_table(fm_buffer *out, const eval_options *o, const fm_evaluati
         fm_buffer_format(out, "top-1 where [MASK] stood %8.2f %%\n",
                          100.0 * (double)e->hidden_top1 / (double)e->hidden);
     if (e->characters) fm_buffer_format(out, "nats a masked character  %8.4f\n", e->loss / (double)e->characters);
-    fm_buffer_format(out, "masked tokens            %8llu in %llu chunks of %lld\n", (unsigned long long)e->masked,
-                     (unsigned long long)e->chunks, (long long)o->length);
+    fm_buffer_format(out, "masked tokens            %8llu in %llu chunks of %u\n", (unsigned long long)e->masked,
+                     (unsigned long long)e->chunks, length);
 }
 
 static fm_status evaluate(const eval_options *o, fm_model *model, fm_buffer *out, fm_error *err)
@@ -68,7 +80,10 @@ static fm_status evaluate(const eval_options *o, fm_model *model, fm_buffer *out
     fm_corpus corpus = {0};
     fm_evaluator *evaluator = NULL;
     fm_network *network;
-    uint32_t length = (uint32_t)o->length, tokens = length > 2048 ? length : 2048;
+    uint32_t length;
+    fm_status status = cli_chunk_length(o->length, model->config.positions, &length, err);
+    if (status) return status;
+    uint32_t tokens = length > 2048 ? length : 2048;
     const fm_room room = {tokens, tokens / length, tokens / 2 > length ? tokens / 2 : length, false};
     const fm_masking masking = {(float)o->rate, o->whole_words, (uint32_t)o->seed, model->config.vocab_size,
                                 fm_tokenizer_special(model->tokenizer)};
@@ -79,10 +94,7 @@ static fm_status evaluate(const eval_options *o, fm_model *model, fm_buffer *out
                                      .tokenizer = model->tokenizer,
                                      .pool = fm_cpu_pool(model->backend),
                                      .quiet = o->quiet};
-    if (length > model->config.positions)
-        return fm_fail(err, FM_E_LIMIT, "--length %u is more than the model's %u positions; use a smaller one.", length,
-                       model->config.positions);
-    fm_status status = cli_corpus(&data, &corpus, err);
+    status = cli_corpus(&data, &corpus, err);
     if (!status) status = fm_model_network(model, &room, &network, err);
     if (!status)
         status = fm_evaluator_create(&evaluator, network, model->backend, &room, &corpus, model->tokenizer, &masking,
@@ -92,7 +104,7 @@ static fm_status evaluate(const eval_options *o, fm_model *model, fm_buffer *out
         fm_buffer_text(out, "{");
         cli_evaluation_json(out, fm_evaluator_result(evaluator));
         fm_buffer_text(out, "}\n");
-    } else if (!status) print_table(out, o, fm_evaluator_result(evaluator));
+    } else if (!status) print_table(out, length, fm_evaluator_result(evaluator));
     fm_evaluator_destroy(evaluator);
     fm_corpus_free(&corpus);
     return status;
@@ -115,7 +127,7 @@ static int eval(const eval_options *o)
 
 int cli_eval(int argc, char **argv)
 {
-    eval_options o = {.length = 128, .seed = 42, .rate = 0.15};
+    eval_options o = {.seed = 42, .rate = 0.15};
     const cli_option options[] = {
         {"data", 0, CLI_LIST, &o.data, "FILE...", "texts to measure on: .jsonl, .csv or .txt; - is standard input", 0,
          0, NULL},
@@ -124,7 +136,8 @@ int cli_eval(int argc, char **argv)
          NULL},
         {"format", 0, CLI_CHOICE, &o.format, "FORMAT", "auto, jsonl, csv or txt (default auto)", 0, 0, cli_formats},
         {"part", 0, CLI_CHOICE, &o.part, "PART", "all, train or held-out documents (default all)", 0, 0, cli_parts},
-        {"length", 0, CLI_INTEGER, &o.length, "N", "tokens a chunk (default 128)", 2, 32768, NULL},
+        {"length", 0, CLI_INTEGER, &o.length, "N",
+         "tokens a chunk (default 128, or the model's positions if these are fewer)", 2, 32768, NULL},
         {"limit", 0, CLI_INTEGER, &o.limit, "N", "chunks at most, spread over the data (default 0: all)", 0, 4e9, NULL},
         {"mask-rate", 0, CLI_NUMBER, &o.rate, "R", "share of tokens to predict (default 0.15)", 0.001, 0.5, NULL},
         {"whole-words", 0, CLI_FLAG, &o.whole_words, NULL, "mask words instead of tokens", 0, 0, NULL},
@@ -148,7 +161,8 @@ int cli_eval(int argc, char **argv)
     int code;
     if (cli_parse(&usage, argc, argv, NULL, &code)) {
         if (o.data.count == 0) code = cli_usage_error("eval", "--data is missing; name the files to measure on.");
-        else code = eval(&o);
+        else code = cli_check_stdin("eval", &o.data, NULL);
+        if (code == CLI_OK) code = eval(&o);
     }
     cli_list_free(&o.data);
     return code;

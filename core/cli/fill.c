@@ -11,7 +11,7 @@
 typedef struct fill_options {
     const char *model, *set;
     int64_t count, threads;
-    bool json;
+    bool json, quiet;
 } fill_options;
 
 static bool continues_word(const char *token)
@@ -109,8 +109,10 @@ static fm_status fill_one(const fill_options *o, fm_model *model, const char *te
 static fm_status fill_lines(const fill_options *o, fm_model *model, fm_buffer *out, bool *first, fm_error *err)
 {
     fm_buffer input = {0};
+    cli_progress progress;
     fm_status status = cli_read_stdin(&input, err);
     size_t number = 0;
+    cli_progress_begin(&progress, "Filling", NULL, o->quiet);
     for (size_t at = 0; at < input.size && !status; number++) {
         const char *line = input.data + at, *end = memchr(line, '\n', input.size - at);
         size_t size = end ? (size_t)(end - line) : input.size - at;
@@ -121,9 +123,31 @@ static fm_status fill_lines(const fill_options *o, fm_model *model, fm_buffer *o
         *first = false;
         fm_error cause;
         status = fill_one(o, model, line, size, out, &cause);
-        if (status) fm_fail(err, status, "Line %zu of standard input: %.900s", number + 1, cause.text);
+        if (status) fm_fail(err, status, "Line %zu of stdin: %.900s", number + 1, cause.text);
+        else if (!cli_progress_step(&progress, at, input.size)) status = fm_fail(err, FM_E_ABORTED, "Stopped.");
     }
+    cli_progress_end(&progress);
     fm_buffer_free(&input);
+    return status;
+}
+
+static fm_status fill_all(const fill_options *o, fm_model *model, const cli_list *texts, fm_buffer *out, fm_error *err)
+{
+    fm_status status = FM_OK;
+    bool first = true;
+    for (size_t i = 0; i < texts->count && !status; i++) {
+        const char *text = texts->items[i];
+        if (strcmp(text, "-") == 0) {
+            status = fill_lines(o, model, out, &first, err);
+            continue;
+        }
+        if (!first) fm_buffer_text(out, o->json ? ",\n " : "\n");
+        first = false;
+        fm_error cause;
+        status = fill_one(o, model, text, strlen(text), out, &cause);
+        if (status && texts->count > 1) fm_fail(err, status, "Text %zu: %.900s", i + 1, cause.text);
+        else if (status) *err = cause;
+    }
     return status;
 }
 
@@ -135,18 +159,9 @@ static int fill(const fill_options *o, const cli_list *texts)
     const char *folder = cli_model(o->model, &err);
     const fm_model_options options = {(int)o->threads, o->set};
     fm_status status = folder ? fm_model_open(&model, folder, &options, &err) : err.status;
-    bool first = true, several = texts->count > 1 || strcmp(texts->items[0], "-") == 0;
+    bool several = texts->count > 1 || strcmp(texts->items[0], "-") == 0;
     if (o->json && several) fm_buffer_text(&out, "[");
-    for (size_t i = 0; i < texts->count && !status; i++) {
-        const char *text = texts->items[i];
-        if (strcmp(text, "-") == 0) {
-            status = fill_lines(o, model, &out, &first, &err);
-            continue;
-        }
-        if (!first) fm_buffer_text(&out, o->json ? ",\n " : "\n");
-        first = false;
-        status = fill_one(o, model, text, strlen(text), &out, &err);
-    }
+    if (!status) status = fill_all(o, model, texts, &out, &err);
     if (o->json) fm_buffer_text(&out, several ? "]\n" : "\n");
     fm_model_close(model);
     if (!status) return cli_print("fill", &out);
@@ -165,16 +180,18 @@ int cli_fill(int argc, char **argv)
          NULL},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print JSON: a list of fillings; of lists for several masks or texts", 0,
          0, NULL},
+        {"quiet", 'q', CLI_FLAG, &o.quiet, NULL, "show no progress", 0, 0, NULL},
     };
     const cli_usage usage = {
         .command = "fill",
         .operands = "TEXT...",
         .least_operands = 1,
         .most_operands = SIZE_MAX,
-        .about = "Fills in each [MASK] of a text: the most probable words by themselves, with their\n"
-                 "probabilities. A text of - is standard input, a text a line. In the JSON,\n"
-                 "\"sequence\" is the text as given with one mask replaced (transformers gives it\n"
-                 "lower-cased), and \"start\" and \"end\" are the mask's bytes in it.\n",
+        .about = "Fills in each [MASK] of a text: the most probable words for it, each mask by\n"
+                 "itself, with their probabilities. A text of - is standard input, a text a line.\n"
+                 "In the JSON, \"sequence\" is the text as given with one mask replaced\n"
+                 "(transformers gives it lower-cased), and \"start\" and \"end\" are the mask's\n"
+                 "bytes in the text.\n",
         .examples = "  fillmask fill \"The capital of France is [MASK].\"\n"
                     "  fillmask fill -k 3 --json \"This [MASK] was really [MASK].\"\n"
                     "  fillmask fill --json - < texts.txt\n",
@@ -183,7 +200,10 @@ int cli_fill(int argc, char **argv)
     };
     cli_list texts = {0};
     int code;
-    if (cli_parse(&usage, argc, argv, &texts, &code)) code = fill(&o, &texts);
+    if (cli_parse(&usage, argc, argv, &texts, &code)) {
+        code = cli_check_stdin("fill", &texts, NULL);
+        if (code == CLI_OK) code = fill(&o, &texts);
+    }
     cli_list_free(&texts);
     return code;
 }

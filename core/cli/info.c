@@ -93,9 +93,9 @@ static void add_table(fm_buffer *out, const summary *found)
 {
     const fm_config *config = &found->config;
     fm_buffer_format(out, "model         %s\n", found->folder);
-    fm_buffer_format(out, "parameters    %llu (%.1f million)\n", (unsigned long long)found->parameters,
+    fm_buffer_format(out, "parameters    %llu (%.2f million)\n", (unsigned long long)found->parameters,
                      (double)found->parameters / 1e6);
-    fm_buffer_format(out, "weights       %s, %llu bytes (%.1f MB)\n", found->dtype, (unsigned long long)found->bytes,
+    fm_buffer_format(out, "weights       %s, %llu bytes (%.2f MB)\n", found->dtype, (unsigned long long)found->bytes,
                      (double)found->bytes / 1e6);
     fm_buffer_format(out, "layers        %u, of %u heads\n", config->layers, config->heads);
     fm_buffer_format(out, "hidden size   %u, feed-forward %u\n", config->hidden, config->feed_forward);
@@ -121,9 +121,11 @@ static int info(const char *folder, bool json)
 int cli_info(int argc, char **argv)
 {
     const char *model = NULL;
+    int64_t threads = 0; /* taken so that every command takes it */
     bool json = false;
     const cli_option options[] = {
         {"model", 'm', CLI_STRING, &model, "FOLDER", "the model (default: the default model)", 0, 0, NULL},
+        {"threads", 0, CLI_INTEGER, &threads, "N", "as in every command; one is enough here", 0, 1024, NULL},
         {"json", 0, CLI_FLAG, &json, NULL, "print JSON", 0, 0, NULL},
     };
     const cli_usage usage = {

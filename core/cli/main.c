@@ -3,8 +3,10 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct cli_command {
@@ -13,10 +15,13 @@ typedef struct cli_command {
 } cli_command;
 
 static const cli_command commands[] = {
+    {"augment", "make variants of texts", cli_augment},
     {"bench", "measure the speed of this machine", cli_bench},
     {"eval", "measure a model on texts", cli_eval},
     {"fill", "fill in the masks of a text", cli_fill},
     {"info", "show what a model folder holds", cli_info},
+    {"quantize", "store a model in fewer bytes", cli_quantize},
+    {"score", "tell how expected a text is", cli_score},
     {"tokenize", "show the tokens of a text", cli_tokenize},
     {"train", "train a model on texts", cli_train},
     {"train-vocab", "learn a vocabulary from texts", cli_train_vocab},
@@ -80,6 +85,9 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+#ifdef SIGXFSZ
+    signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files is an error of writing like any other */
+#endif
     int code = run(argc, argv);
     /* A full disk shows only now. */
     if (fflush(stdout) != 0 || ferror(stdout)) {
@@ -122,7 +130,7 @@ fm_status cli_read_stdin(fm_buffer *text, fm_error *err)
     for (size_t got; (got = fread(piece, 1, sizeof piece, stdin)) > 0;) fm_buffer_add(text, piece, got);
     if (ferror(stdin)) return fm_fail(err, FM_E_IO, "stdin could not be read: %s.", strerror(errno));
     if (text->failed) return fm_fail_memory(err, text->size, "the text of stdin");
-    return FM_OK;
+    return text->size > 0 ? fm_refuse_other_formats(text->data, text->size, "stdin", err) : FM_OK;
 }
 
 /* The folder that `folder`/default names, in `model`. */
@@ -173,4 +181,10 @@ const char *cli_model(const char *given, fm_error *err)
         fm_fail(err, FM_E_ARGUMENT,
                 "No model is named and there is no default; give a model folder with -m, or set FILLMASK_MODEL.");
     return model;
+}
+
+bool cli_same_file(const char *a, const char *b)
+{
+    struct stat left, right;
+    return stat(a, &left) == 0 && stat(b, &right) == 0 && left.st_dev == right.st_dev && left.st_ino == right.st_ino;
 }

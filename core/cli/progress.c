@@ -78,20 +78,21 @@ static void show(cli_progress *progress, uint64_t total, double now)
 {
     double elapsed = now - progress->started, done = (double)progress->done;
     double share = total == 0 ? 0 : done > (double)total ? 1 : done / (double)total;
+    double rate = elapsed > 0 ? (done - (double)progress->first) / elapsed : 0;
     fm_buffer line = {0};
     fm_buffer_format(&line, "%s%s", progress->terminal ? "\r\033[K" : "", progress->label);
     if (total && progress->terminal) add_bar(&line, share);
     if (total) fm_buffer_format(&line, " %3.0f%%", 100 * share);
     fm_buffer_text(&line, "  ");
     add_amount(&line, progress, done);
-    if (elapsed > 0) {
+    if (rate > 0) {
         fm_buffer_text(&line, ", ");
-        add_amount(&line, progress, done / elapsed);
+        add_amount(&line, progress, rate);
         fm_buffer_text(&line, "/s");
     }
-    if (share > 0 && share < 1) {
+    if (rate > 0 && share < 1 && total > 0) {
         fm_buffer_text(&line, ", ");
-        add_time(&line, elapsed * (1 - share) / share);
+        add_time(&line, ((double)total - done) / rate);
         fm_buffer_text(&line, " left");
     }
     if (*progress->note) fm_buffer_format(&line, "  %s", progress->note);
@@ -118,7 +119,7 @@ void cli_progress_end(cli_progress *progress)
     double elapsed = fm_seconds() - progress->started;
     fm_buffer line = {0};
     fm_buffer_format(&line, "%s%s: ", progress->terminal ? "\r\033[K" : "", progress->label);
-    add_amount(&line, progress, (double)progress->done);
+    add_amount(&line, progress, (double)(progress->done - progress->first));
     fm_buffer_text(&line, " in ");
     add_time(&line, elapsed);
     if (*progress->note) fm_buffer_format(&line, "  %s", progress->note);

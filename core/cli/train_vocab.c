@@ -18,7 +18,7 @@ typedef struct vocab_options {
     const char *output, *field;
     int64_t size, min_frequency, alphabet, threads;
     int format, part;
-    bool cased, quiet;
+    bool cased, json, quiet;
 } vocab_options;
 
 typedef struct vocab_run {
@@ -119,9 +119,24 @@ static fm_status write_tokenizer(vocab_run *run, uint32_t *entries, fm_error *er
     return status;
 }
 
+static void report(const vocab_run *run, uint32_t entries, double seconds, fm_buffer *out)
+{
+    const char *output = run->options->output;
+    if (!run->options->json) {
+        fm_buffer_format(out, "%s: a vocabulary of %u entries from %llu documents (%.1f MB, %.1f s)\n", output, entries,
+                         (unsigned long long)run->documents, (double)run->before / 1e6, seconds);
+        return;
+    }
+    fm_buffer_text(out, "{\"output\": ");
+    fm_buffer_json(out, output, strlen(output));
+    fm_buffer_format(out, ", \"entries\": %u, \"documents\": %llu, \"bytes\": %llu, \"seconds\": %.2f}\n", entries,
+                     (unsigned long long)run->documents, (unsigned long long)run->before, seconds);
+}
+
 static int train_vocab(const vocab_options *options)
 {
     fm_error err;
+    fm_buffer out = {0};
     uint32_t entries = 0;
     double start = fm_seconds();
     vocab_run *run = fm_alloc(1, sizeof *run);
@@ -136,14 +151,12 @@ static int train_vocab(const vocab_options *options)
     if (!status) status = fm_vocab_trainer_create(&run->trainer, !options->cased, &err);
     if (!status) status = count_files(run, &err);
     if (!status) status = write_tokenizer(run, &entries, &err);
-    if (!status)
-        printf("%s: a vocabulary of %u entries from %llu documents (%.1f MB, %.1f s)\n", options->output, entries,
-               (unsigned long long)run->documents, (double)run->before / 1e6, fm_seconds() - start);
+    if (!status) report(run, entries, fm_seconds() - start, &out);
     fm_vocab_trainer_destroy(run->trainer);
     fm_pool_destroy(run->pool);
     fm_buffer_free(&run->texts);
     fm_free(run);
-    return status ? cli_print_error("train-vocab", &err) : CLI_OK;
+    return status ? cli_print_error("train-vocab", &err) : cli_print("train-vocab", &out);
 }
 
 int cli_train_vocab(int argc, char **argv)
@@ -165,8 +178,10 @@ int cli_train_vocab(int argc, char **argv)
         {"format", 0, CLI_CHOICE, &o.format, "FORMAT", "auto, jsonl, csv or txt (default auto: by the file's name)", 0,
          0, cli_formats},
         {"part", 0, CLI_CHOICE, &o.part, "PART",
-         "all, train or held-out: one document in a hundred, chosen by its id, is held out (default all)", 0, 0, cli_parts},
+         "all, train or held-out: one document in a hundred, chosen by its id, is held out (default all)", 0, 0,
+         cli_parts},
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
+        {"json", 0, CLI_FLAG, &o.json, NULL, "print one JSON object at the end", 0, 0, NULL},
         {"quiet", 'q', CLI_FLAG, &o.quiet, NULL, "show no progress", 0, 0, NULL},
     };
     const cli_usage usage = {
@@ -185,7 +200,8 @@ int cli_train_vocab(int argc, char **argv)
         if (o.data.count == 0)
             code = cli_usage_error("train-vocab", "--data is missing; name the files to learn from.");
         else if (!o.output) code = cli_usage_error("train-vocab", "-o is missing; name the folder to write.");
-        else code = train_vocab(&o);
+        else code = cli_check_stdin("train-vocab", &o.data, NULL);
+        if (code == CLI_OK) code = train_vocab(&o);
     }
     cli_list_free(&o.data);
     return code;

@@ -1,14 +1,27 @@
-/* batch.c - the check of a batch before a backend sees it, and the orders that the backend wants of it. No arithmetic
- * of the model. */
+/* batch.c - the checks of a batch and of the room for one before a backend sees them, and the orders that the backend
+ * wants of a batch. No arithmetic of the model. */
 #include "model/batch.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-fm_status fm_batch_check(const fm_batch *batch, const fm_config *config, const fm_room *room, bool labels,
-                         fm_error *err)
+#define MOST_ROWS (1u << 24) /* more than any memory holds of a model */
+
+fm_status fm_room_check(const fm_room *room, fm_error *err)
 {
-    if (batch->tokens == 0 || batch->sequences == 0 || batch->masked == 0)
+    const uint32_t sizes[] = {room->tokens, room->sequences, room->masked};
+    static const char *const names[] = {"tokens", "sequences", "masked rows"};
+    for (size_t i = 0; i < 3; i++)
+        if (sizes[i] == 0 || sizes[i] > MOST_ROWS)
+            return fm_fail(err, sizes[i] == 0 ? FM_E_ARGUMENT : FM_E_LIMIT,
+                           "A network has room for 1 to %u %s in a batch, not for %u.", MOST_ROWS, names[i], sizes[i]);
+    return FM_OK;
+}
+
+fm_status fm_batch_check(const fm_batch *batch, const fm_config *config, const fm_room *room, fm_run run, fm_error *err)
+{
+    bool labels = run == FM_RUN_LOSS || run == FM_RUN_TRAIN;
+    if (batch->tokens == 0 || batch->sequences == 0 || (batch->masked == 0 && run != FM_RUN_HIDDEN))
         return fm_fail(err, FM_E_ARGUMENT, "A batch of %u tokens, %u sequences and %u masked rows is empty.",
                        batch->tokens, batch->sequences, batch->masked);
     if (batch->tokens > room->tokens || batch->sequences > room->sequences || batch->masked > room->masked)
@@ -16,6 +29,8 @@ fm_status fm_batch_check(const fm_batch *batch, const fm_config *config, const f
                        "A batch of %u tokens, %u sequences and %u masked rows is larger than the network's room of %u, "
                        "%u and %u.",
                        batch->tokens, batch->sequences, batch->masked, room->tokens, room->sequences, room->masked);
+    if (labels && !batch->labels)
+        return fm_fail(err, FM_E_ARGUMENT, "A batch without labels has no loss; give labels or ask for logits only.");
     if (batch->starts[0] != 0 || batch->starts[batch->sequences] != batch->tokens)
         return fm_fail(err, FM_E_ARGUMENT, "The sequences of a batch do not cover its %u tokens.", batch->tokens);
     for (uint32_t i = 0; i < batch->sequences; i++) {

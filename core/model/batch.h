@@ -4,7 +4,9 @@
 
 #include "model/model.h"
 
-fm_status fm_batch_check(const fm_batch *batch, const fm_config *config, const fm_room *room, bool labels,
+/* No room is empty, and none so large that twice its rows do not fit 32 bits. */
+fm_status fm_room_check(const fm_room *room, fm_error *err);
+fm_status fm_batch_check(const fm_batch *batch, const fm_config *config, const fm_room *room, fm_run run,
                          fm_error *err);
 /* place (tokens, 2) and row_place (masked, 2): number and position of the tokens' and the masked rows' sequences.
  * Returns the longest sequence. */

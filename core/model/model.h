@@ -62,6 +62,9 @@ typedef struct fm_stored_note {
  * 64 bytes. */
 fm_status fm_safetensors_write(const char *path, const fm_stored_tensor *tensors, size_t count,
                                const fm_stored_note *notes, size_t note_count, fm_error *err);
+/* The same file in memory, freed with fm_free. */
+fm_status fm_safetensors_build(uint8_t **data, size_t *size, const fm_stored_tensor *tensors, size_t count,
+                               const fm_stored_note *notes, size_t note_count, fm_error *err);
 
 /* ---- parameters (parameters.c) ---- */
 
@@ -126,6 +129,12 @@ void fm_weights_free(fm_weights *weights);
  * chosen to lose least), vectors as F32, and says so in the metadata. */
 fm_status fm_weights_save(const char *path, const fm_parameters *parameters, const float *const *values,
                           fm_stored_type type, fm_error *err);
+/* The same, spread over a pool and with a callback that counts values; both may be NULL. */
+fm_status fm_weights_convert(const char *path, const fm_parameters *parameters, const float *const *values,
+                             fm_stored_type type, fm_pool *pool, fm_progress progress, void *context, fm_error *err);
+/* The same file in memory, freed with fm_free. */
+fm_status fm_weights_build(uint8_t **data, size_t *size, const fm_parameters *parameters, const float *const *values,
+                           fm_stored_type type, fm_error *err);
 
 /* ---- the network (network.c, batch.c) ---- */
 
@@ -135,8 +144,8 @@ typedef struct fm_batch {
     uint32_t first;         /* number of the first sequence in its step: what dropout is drawn for */
     const uint32_t *ids;    /* (tokens), each below vocab_size */
     const uint32_t *starts; /* (sequences + 1), from 0 to tokens; no sequence longer than the positions */
-    const uint32_t *rows;   /* (masked) distinct rows of the batch, rising */
-    const uint32_t *labels; /* (masked), each below vocab_size; NULL for FM_RUN_LOGITS */
+    const uint32_t *rows;   /* (masked) distinct rows of the batch, rising; may be none for FM_RUN_HIDDEN */
+    const uint32_t *labels; /* (masked), each below vocab_size; not looked at for FM_RUN_LOGITS and FM_RUN_HIDDEN */
 } fm_batch;
 
 /* The largest batch a network is to take. */
@@ -148,7 +157,8 @@ typedef struct fm_room {
 typedef enum fm_run {
     FM_RUN_LOGITS, /* logits of the masked rows */
     FM_RUN_LOSS,   /* and their loss and rank */
-    FM_RUN_TRAIN   /* and the gradients, added to those that are there; the logits are lost */
+    FM_RUN_TRAIN,  /* and the gradients, added to those that are there; the logits are lost */
+    FM_RUN_HIDDEN  /* the last layer's output for all tokens, and no head; not with room for training */
 } fm_run;
 
 /* DistilBertForMaskedLM on a backend, which must outlive it. All memory is had on creation. */
@@ -172,6 +182,7 @@ bool fm_network_advance(fm_network *network);
 /* Asks for results; they are in `to` after the backend's finish(). */
 void fm_network_read_logits(fm_network *network, float *to); /* (masked, vocab_size) */
 void fm_network_read_losses(fm_network *network, float *to); /* (masked, 2): loss in nats, logits above the label's */
+void fm_network_read_hidden(fm_network *network, float *to); /* (tokens, hidden), after FM_RUN_HIDDEN alone */
 
 /* Training only. The parameters are one array (fm_parameters.elements), as are gradients and both moments. */
 typedef enum fm_state { FM_STATE_VALUES, FM_STATE_GRADIENTS, FM_STATE_FIRST, FM_STATE_SECOND } fm_state;

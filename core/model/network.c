@@ -186,6 +186,8 @@ fm_status fm_network_create(fm_network **network, const fm_config *config, const
                             fm_backend *backend, const fm_room *room, const float *const *values, fm_error *err)
 {
     *network = NULL;
+    fm_status status = fm_room_check(room, err);
+    if (status) return status;
     fm_network *n = calloc(1, sizeof *n);
     if (!n) return fm_fail_memory(err, sizeof *n, "a network");
     n->config = *config;
@@ -199,7 +201,6 @@ fm_status fm_network_create(fm_network **network, const fm_config *config, const
     n->layers = calloc(config->layers, sizeof *n->layers);
     n->host = calloc((size_t)room->tokens * 2 + (size_t)room->masked * 2 + 1, sizeof *n->host);
     n->keys = calloc(room->tokens, sizeof *n->keys);
-    fm_status status = FM_OK;
     if (!n->values || !n->gradients || !n->layers || !n->host || !n->keys)
         status = fm_fail_memory(err, n->count * sizeof *n->values, "a network");
     if (!status && room->training) status = plan_state(n, parameters, err);
@@ -234,9 +235,15 @@ static fm_tensor rows_of(fm_tensor x, uint32_t rows)
     return x;
 }
 
+/* Whether past this layer's attention only the masked rows go on. */
+static bool narrows(const fm_network *n, uint32_t index)
+{
+    return index + 1 == n->config.layers && n->run.run != FM_RUN_HIDDEN;
+}
+
 static uint32_t layer_rows(const fm_network *n, uint32_t index)
 {
-    return index + 1 == n->config.layers ? n->masked : n->tokens;
+    return narrows(n, index) ? n->masked : n->tokens;
 }
 
 /* The packing of a layer's rows past its attention. */
@@ -273,7 +280,9 @@ fm_status fm_network_begin(fm_network *n, const fm_batch *batch, const fm_run_op
     n->stage = n->stages = 0;
     if (options->run == FM_RUN_TRAIN && !n->room.training)
         return fm_fail(err, FM_E_ARGUMENT, "This network was made without room for training.");
-    fm_status status = fm_batch_check(batch, &n->config, &n->room, options->run != FM_RUN_LOGITS, err);
+    if (options->run == FM_RUN_HIDDEN && n->room.training)
+        return fm_fail(err, FM_E_ARGUMENT, "A network with room for training keeps no hidden states of all tokens.");
+    fm_status status = fm_batch_check(batch, &n->config, &n->room, options->run, err);
     if (status) return status;
     n->run = *options;
     n->tokens = batch->tokens;
@@ -286,9 +295,12 @@ fm_status fm_network_begin(fm_network *n, const fm_batch *batch, const fm_run_op
     ops->write(n->backend, rows_of(n->ids, n->tokens), batch->ids);
     ops->write(n->backend, rows_of(n->starts, n->sequences + 1), batch->starts);
     ops->write(n->backend, rows_of(n->place, n->tokens), place);
-    ops->write(n->backend, rows_of(n->rows, n->masked), batch->rows);
-    ops->write(n->backend, rows_of(n->row_place, n->masked), row_place);
-    if (options->run != FM_RUN_LOGITS) ops->write(n->backend, rows_of(n->labels, n->masked), batch->labels);
+    if (options->run != FM_RUN_HIDDEN) {
+        ops->write(n->backend, rows_of(n->rows, n->masked), batch->rows);
+        ops->write(n->backend, rows_of(n->row_place, n->masked), row_place);
+    }
+    if (options->run == FM_RUN_LOSS || options->run == FM_RUN_TRAIN)
+        ops->write(n->backend, rows_of(n->labels, n->masked), batch->labels);
     if (options->run == FM_RUN_TRAIN) {
         uint32_t *order = n->host, *segments = n->host + batch->tokens;
         n->segment_count = fm_batch_order(batch, n->keys, order, segments);
@@ -296,7 +308,7 @@ fm_status fm_network_begin(fm_network *n, const fm_batch *batch, const fm_run_op
         ops->write(n->backend, rows_of(n->segments, n->segment_count + 1), segments);
     }
     uint32_t forward = n->config.layers + 2;
-    n->stages = options->run == FM_RUN_TRAIN ? 2 * forward : forward;
+    n->stages = options->run == FM_RUN_TRAIN ? 2 * forward : options->run == FM_RUN_HIDDEN ? forward - 1 : forward;
     return FM_OK;
 }
 
@@ -318,7 +330,7 @@ static void forward_layer(fm_network *n, uint32_t index)
     fm_backend *b = n->backend;
     const layer *l = &n->layers[index];
     const fm_tensor *w = values_of(n, index);
-    bool last = index + 1 == n->config.layers;
+    bool last = narrows(n, index);
     uint32_t tokens = n->tokens, rows = layer_rows(n, index);
     fm_packing packing = packing_of(n, false), row_packing = packing_of(n, last);
     fm_dropout weights = dropout_of(n, DROP_LAYERS + 2 * index, n->config.attention_dropout);
@@ -474,6 +486,11 @@ void fm_network_read_logits(fm_network *n, float *to)
 void fm_network_read_losses(fm_network *n, float *to)
 {
     n->ops->read(n->backend, rows_of(n->losses, n->masked), to);
+}
+
+void fm_network_read_hidden(fm_network *n, float *to)
+{
+    n->ops->read(n->backend, rows_of(n->layers[n->config.layers - 1].out, n->tokens), to);
 }
 
 /* ---- training ---- */

@@ -392,18 +392,27 @@ static void build_header(fm_buffer *header, const fm_stored_tensor *tensors, siz
     for (size_t i = 0; i < PREFIX; i++) header->data[i] = (char)(length >> (8 * i) & 0xff);
 }
 
+/* Checks what is to be written and makes the header of it, which the caller frees. */
+static fm_status prepare_header(fm_buffer *header, const char *name, const fm_stored_tensor *tensors, size_t count,
+                                const fm_stored_note *notes, size_t note_count, fm_error *err)
+{
+    *header = (fm_buffer){0};
+    fm_status status = check_tensors(name, tensors, count, err);
+    if (status) return status;
+    build_header(header, tensors, count, notes, note_count);
+    if (header->failed) return fm_fail_memory(err, header->size, name);
+    if (header->size - PREFIX > MOST_HEADER)
+        return fm_fail(err, FM_E_LIMIT, "%s cannot be written: its header would have more than %u bytes.", name,
+                       MOST_HEADER);
+    return FM_OK;
+}
+
 fm_status fm_safetensors_write(const char *path, const fm_stored_tensor *tensors, size_t count,
                                const fm_stored_note *notes, size_t note_count, fm_error *err)
 {
-    fm_status status = check_tensors(path, tensors, count, err);
-    if (status) return status;
-    fm_buffer header = {0};
-    build_header(&header, tensors, count, notes, note_count);
+    fm_buffer header;
     fm_writer *writer = NULL;
-    if (header.failed) status = fm_fail_memory(err, header.size, path);
-    else if (header.size - PREFIX > MOST_HEADER)
-        status = fm_fail(err, FM_E_LIMIT, "%s cannot be written: its header would have more than %u bytes.", path,
-                         MOST_HEADER);
+    fm_status status = prepare_header(&header, path, tensors, count, notes, note_count, err);
     if (!status) status = fm_writer_open(&writer, path, err);
     if (!status) status = fm_writer_write(writer, header.data, header.size, err);
     for (size_t i = 0; i < count && !status; i++)
@@ -414,4 +423,33 @@ fm_status fm_safetensors_write(const char *path, const fm_stored_tensor *tensors
         return status;
     }
     return fm_writer_commit(writer, err);
+}
+
+fm_status fm_safetensors_build(uint8_t **data, size_t *size, const fm_stored_tensor *tensors, size_t count,
+                               const fm_stored_note *notes, size_t note_count, fm_error *err)
+{
+    static const char name[] = "A safetensors file";
+    *data = NULL;
+    *size = 0;
+    fm_buffer header;
+    fm_status status = prepare_header(&header, name, tensors, count, notes, note_count, err);
+    size_t total = header.size;
+    for (size_t i = 0; i < count && !status; i++) {
+        if (tensors[i].size > SIZE_MAX - total)
+            status = fm_fail(err, FM_E_LIMIT, "%s would not fit this machine's address space.", name);
+        else total += tensors[i].size;
+    }
+    if (!status && !(*data = fm_alloc(total, 1))) status = fm_fail_memory(err, total, name);
+    if (!status) {
+        uint8_t *to = *data;
+        memcpy(to, header.data, header.size);
+        to += header.size;
+        for (size_t i = 0; i < count; i++) {
+            if (tensors[i].size > 0) memcpy(to, tensors[i].data, tensors[i].size);
+            to += tensors[i].size;
+        }
+        *size = total;
+    }
+    fm_buffer_free(&header);
+    return status;
 }

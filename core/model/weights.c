@@ -12,6 +12,9 @@
 #define QUANTISATION_KEY "fillmask.quantization"
 #define QUANTISATION "int8-row-symmetric"
 
+#define TASK_ROWS 32    /* of a matrix that one thread quantises at a time */
+#define BLOCK_ROWS 4096 /* between two calls of the progress callback */
+
 static const char *const type_names[] = {
     [FM_STORED_F32] = "F32", [FM_STORED_F16] = "F16", [FM_STORED_BF16] = "BF16", [FM_STORED_I8] = "I8"};
 
@@ -273,6 +276,10 @@ typedef struct saver {
     float *scales;
     uint8_t *converted;
     size_t used; /* bytes of converted */
+    fm_pool *pool;
+    fm_progress progress; /* counts values */
+    void *context;
+    uint64_t done, total;
 } saver;
 
 static void add_tensor(saver *s, const char *name, fm_stored_type type, const fm_parameter *p, uint32_t rank,
@@ -303,22 +310,55 @@ static fm_status add_plain(saver *s, const fm_parameter *p, const float *values,
     return FM_OK;
 }
 
-/* Quantises a matrix; `scales` has room for one a row. */
-static void add_quantised(saver *s, const fm_parameter *p, const float *values, float *scales)
+/* Rows of a matrix that the pool quantises. */
+typedef struct row_work {
+    const float *values;
+    uint8_t *to;
+    float *scales;
+    size_t first, last, cols;
+} row_work;
+
+static void quantise_task(void *context, size_t index, int worker)
 {
-    size_t rows = p->rows, cols = p->cols;
-    uint8_t *to = s->converted + s->used;
-    for (size_t row = 0; row < rows; row++)
-        scales[row] = fm_quantise_row((int8_t *)(void *)(to + row * cols), values + row * cols, cols);
-    s->used += rows * cols;
-    add_tensor(s, p->name, FM_STORED_I8, p, 2, to, rows * cols);
+    (void)worker;
+    const row_work *work = context;
+    size_t row = work->first + index * TASK_ROWS, end = row + TASK_ROWS < work->last ? row + TASK_ROWS : work->last;
+    for (; row < end; row++)
+        work->scales[row] = fm_quantise_row((int8_t *)(void *)(work->to + row * work->cols),
+                                            work->values + row * work->cols, work->cols);
+}
+
+/* Counts converted values; the caller's wish to stop becomes an error. */
+static fm_status tell(saver *s, uint64_t values, fm_error *err)
+{
+    s->done += values;
+    if (!s->progress || s->progress(s->context, s->done, s->total)) return FM_OK;
+    return fm_fail(err, FM_E_ABORTED, "Stopped; %s was not written.", s->path);
+}
+
+/* Quantises a matrix; `scales` has room for one a row. */
+static fm_status add_quantised(saver *s, const fm_parameter *p, const float *values, float *scales, fm_error *err)
+{
+    row_work work = {.values = values, .to = s->converted + s->used, .scales = scales, .cols = p->cols};
+    size_t bytes = (size_t)p->rows * p->cols;
+    s->used += bytes;
+    add_tensor(s, p->name, FM_STORED_I8, p, 2, work.to, bytes);
+    fm_status status = FM_OK;
+    for (; work.first < p->rows && !status; work.first = work.last) {
+        work.last = p->rows - work.first > BLOCK_ROWS ? work.first + BLOCK_ROWS : p->rows;
+        fm_pool_run(s->pool, (work.last - work.first + TASK_ROWS - 1) / TASK_ROWS, quantise_task, &work);
+        status = tell(s, (work.last - work.first) * work.cols, err);
+    }
+    return status;
 }
 
 /* Everything as one type. */
 static fm_status collect_plain(saver *s, const fm_parameters *parameters, const float *const *values, fm_error *err)
 {
     for (size_t i = 0; i < parameters->count; i++) {
-        fm_status status = add_plain(s, &parameters->list[i], values[i], s->type, err);
+        const fm_parameter *p = &parameters->list[i];
+        fm_status status = add_plain(s, p, values[i], s->type, err);
+        if (!status) status = tell(s, (uint64_t)p->rows * p->cols, err);
         if (status) return status;
     }
     return FM_OK;
@@ -332,6 +372,7 @@ static fm_status collect_quantised(saver *s, const fm_parameters *parameters, co
         const fm_parameter *p = &parameters->list[i];
         if (p->vector) {
             fm_status status = add_plain(s, p, values[i], FM_STORED_F32, err);
+            if (!status) status = tell(s, p->cols, err);
             if (status) return status;
             continue;
         }
@@ -343,7 +384,8 @@ static fm_status collect_quantised(saver *s, const fm_parameters *parameters, co
     for (size_t i = 0; i < parameters->count; i++) {
         const fm_parameter *p = &parameters->list[i];
         if (p->vector) continue;
-        add_quantised(s, p, values[i], scales);
+        fm_status status = add_quantised(s, p, values[i], scales, err);
+        if (status) return status;
         scales += p->rows;
     }
     return FM_OK;
@@ -367,6 +409,7 @@ static fm_status prepare(saver *s, const fm_parameters *parameters, fm_error *er
     size_t rows = 0, bytes = 0;
     for (size_t i = 0; i < parameters->count; i++) {
         const fm_parameter *p = &parameters->list[i];
+        s->total += (uint64_t)p->rows * p->cols;
         if (s->type == FM_STORED_I8 && !p->vector) {
             rows += p->rows;
             bytes += (size_t)p->rows * p->cols;
@@ -382,23 +425,56 @@ static fm_status prepare(saver *s, const fm_parameters *parameters, fm_error *er
     return FM_OK;
 }
 
-fm_status fm_weights_save(const char *path, const fm_parameters *parameters, const float *const *values,
-                          fm_stored_type type, fm_error *err)
+static const fm_stored_note *note_of(fm_stored_type type)
 {
     static const fm_stored_note plain = {"format", "pt"}; /* transformers asks for it */
     static const fm_stored_note quantised = {QUANTISATION_KEY, QUANTISATION};
-    fm_status status = check_values(path, parameters, values, err);
-    if (status) return status;
-    saver s = {.path = path, .type = type};
-    status = prepare(&s, parameters, err);
+    return type == FM_STORED_I8 ? &quantised : &plain;
+}
+
+/* Everything up to the writing; end() frees what it leaves, whatever the result. */
+static fm_status begin(saver *s, const fm_parameters *parameters, const float *const *values, fm_error *err)
+{
+    fm_status status = check_values(s->path, parameters, values, err);
+    if (!status) status = prepare(s, parameters, err);
     if (!status)
-        status = type == FM_STORED_I8 ? collect_quantised(&s, parameters, values, err)
-                                      : collect_plain(&s, parameters, values, err);
-    if (!status)
-        status = fm_safetensors_write(path, s.tensors, s.count, type == FM_STORED_I8 ? &quantised : &plain, 1, err);
-    fm_free(s.converted);
-    fm_free(s.scales);
-    free(s.scale_names);
-    free(s.tensors);
+        status = s->type == FM_STORED_I8 ? collect_quantised(s, parameters, values, err)
+                                         : collect_plain(s, parameters, values, err);
+    return status;
+}
+
+static void end(saver *s)
+{
+    fm_free(s->converted);
+    fm_free(s->scales);
+    free(s->scale_names);
+    free(s->tensors);
+}
+
+fm_status fm_weights_convert(const char *path, const fm_parameters *parameters, const float *const *values,
+                             fm_stored_type type, fm_pool *pool, fm_progress progress, void *context, fm_error *err)
+{
+    saver s = {.path = path, .type = type, .pool = pool, .progress = progress, .context = context};
+    fm_status status = begin(&s, parameters, values, err);
+    if (!status) status = fm_safetensors_write(path, s.tensors, s.count, note_of(type), 1, err);
+    end(&s);
+    return status;
+}
+
+fm_status fm_weights_save(const char *path, const fm_parameters *parameters, const float *const *values,
+                          fm_stored_type type, fm_error *err)
+{
+    return fm_weights_convert(path, parameters, values, type, NULL, NULL, NULL, err);
+}
+
+fm_status fm_weights_build(uint8_t **data, size_t *size, const fm_parameters *parameters, const float *const *values,
+                           fm_stored_type type, fm_error *err)
+{
+    *data = NULL;
+    *size = 0;
+    saver s = {.path = "A model's file", .type = type};
+    fm_status status = begin(&s, parameters, values, err);
+    if (!status) status = fm_safetensors_build(data, size, s.tensors, s.count, note_of(type), 1, err);
+    end(&s);
     return status;
 }

@@ -92,10 +92,10 @@ static void read_tensor(fm_backend *b, fm_tensor from, void *to)
 
 static fm_status finish(fm_backend *b, fm_error *err)
 {
-    (void)err;
     begin(b, "finish");
     end(b);
-    return FM_OK;
+    const fm_buffer *text = &((record *)b)->text;
+    return text->failed ? fm_fail_memory(err, text->capacity, "the record of operations") : FM_OK;
 }
 
 static void zero(fm_backend *b, fm_tensor x)

@@ -11,8 +11,8 @@ static bool better(fm_filling a, fm_filling b)
     return a.score > b.score || (a.score == b.score && a.token < b.token);
 }
 
-/* The k best of a row of logits, with their probabilities. */
-static void best_of(const float *logits, uint32_t vocab, size_t k, fm_filling *top)
+/* The k best of a row of logits, with their probabilities; false if these are not finite. */
+static bool best_of(const float *logits, uint32_t vocab, size_t k, fm_filling *top)
 {
     float most = logits[0];
     for (uint32_t i = 1; i < vocab; i++) most = logits[i] > most ? logits[i] : most;
@@ -26,7 +26,9 @@ static void best_of(const float *logits, uint32_t vocab, size_t k, fm_filling *t
         for (; place > 0 && better(found, top[place - 1]); place--) top[place] = top[place - 1];
         top[place] = found;
     }
+    if (!isfinite(sum) || !isfinite(most)) return false;
     for (size_t i = 0; i < k; i++) top[i].score = (float)(exp((double)top[i].score - most) / sum);
+    return true;
 }
 
 typedef struct query {
@@ -88,7 +90,8 @@ static fm_status collect(fm_model *m, const query *q, size_t k, fm_fill_result *
         f->top = calloc(k, sizeof *f->top);
         if (!f->top) return fm_fail_memory(err, k * sizeof *f->top, "fillings");
         f->count = k;
-        best_of(q->logits + i * m->config.vocab_size, vocab, k, f->top);
+        if (!best_of(q->logits + i * m->config.vocab_size, vocab, k, f->top))
+            return fm_fail(err, FM_E_FORMAT, "The model's results are not finite numbers; its weights are damaged.");
     }
     return FM_OK;
 }

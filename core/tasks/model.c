@@ -1,23 +1,28 @@
-/* model.c - opens a model folder: tokenizer, config, weights, backend. */
+/* model.c - opens a model, from a folder or from memory: tokenizer, config, weights, backend. */
 #include "tasks/tasks.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static fm_status read_folder(fm_model *m, const char *folder, const char *config, const char *tensors, fm_error *err)
+/* The weights of a file, which is taken over, for the config and the tokenizer that the model already has. `name` is
+ * where all of it came from, `tensors` the weights' file. */
+static fm_status finish(fm_model *m, fm_safetensors *file, const char *name, const char *tensors,
+                        const fm_model_options *options, fm_error *err)
 {
-    fm_safetensors *file;
-    fm_status status = fm_config_read(&m->config, config, err);
-    if (!status) status = fm_tokenizer_open(&m->tokenizer, folder, err);
-    if (!status && fm_tokenizer_size(m->tokenizer) > m->config.vocab_size)
+    fm_status status = FM_OK;
+    if (fm_tokenizer_size(m->tokenizer) > m->config.vocab_size)
         status = fm_fail(err, FM_E_FORMAT,
                          "The tokenizer in %s has %u entries but config.json says vocab_size %u; they do not belong "
                          "together.",
-                         folder, fm_tokenizer_size(m->tokenizer), m->config.vocab_size);
+                         name, fm_tokenizer_size(m->tokenizer), m->config.vocab_size);
     if (!status) status = fm_parameters_make(&m->parameters, &m->config, err);
-    if (!status) status = fm_safetensors_open(&file, tensors, err);
-    if (!status) status = fm_weights_load(&m->weights, &m->parameters, file, tensors, err);
-    return status;
+    if (status) {
+        fm_safetensors_close(file);
+        return status;
+    }
+    status = fm_weights_load(&m->weights, &m->parameters, file, tensors, err);
+    if (status) return status;
+    return fm_cpu_create(&m->backend, options ? options->instruction_set : NULL, options ? options->threads : 0, err);
 }
 
 fm_status fm_model_open(fm_model **model, const char *folder, const fm_model_options *options, fm_error *err)
@@ -25,19 +30,50 @@ fm_status fm_model_open(fm_model **model, const char *folder, const fm_model_opt
     *model = NULL;
     fm_model *m = calloc(1, sizeof *m);
     char *config = fm_path_join(folder, "config.json"), *tensors = fm_path_join(folder, "model.safetensors");
+    fm_safetensors *file;
     fm_status status = FM_OK;
     if (!m || !config || !tensors) status = fm_fail_memory(err, sizeof *m, "a model");
-    if (!status) status = read_folder(m, folder, config, tensors, err);
-    if (!status)
-        status =
-            fm_cpu_create(&m->backend, options ? options->instruction_set : NULL, options ? options->threads : 0, err);
+    if (!status) status = fm_config_read(&m->config, config, err);
+    if (!status) status = fm_tokenizer_open(&m->tokenizer, folder, err);
+    if (!status) status = fm_safetensors_open(&file, tensors, err);
+    if (!status) status = finish(m, file, folder, tensors, options, err);
     free(config);
     free(tensors);
-    if (status) {
-        fm_model_close(m);
-        return status;
-    }
-    *model = m;
+    if (status) fm_model_close(m);
+    else *model = m;
+    return status;
+}
+
+fm_status fm_model_open_memory(fm_model **model, const fm_model_files *files, const fm_model_options *options,
+                               fm_error *err)
+{
+    static const char tensors[] = "model.safetensors";
+    *model = NULL;
+    fm_model *m = calloc(1, sizeof *m);
+    fm_safetensors *file;
+    fm_status status = FM_OK;
+    if (!m) status = fm_fail_memory(err, sizeof *m, "a model");
+    if (!status) status = fm_config_parse(&m->config, files->config, files->config_size, "config.json", err);
+    if (!status) status = fm_tokenizer_open_memory(&m->tokenizer, &files->tokenizer, err);
+    if (!status) status = fm_safetensors_from_memory(&file, files->weights, files->weights_size, tensors, err);
+    if (!status) status = finish(m, file, "memory", tensors, options, err);
+    if (status) fm_model_close(m);
+    else *model = m;
+    return status;
+}
+
+fm_status fm_model_replace_weights(fm_model *m, const void *data, size_t size, fm_error *err)
+{
+    static const char name[] = "model.safetensors";
+    fm_safetensors *file;
+    fm_weights weights;
+    fm_status status = fm_safetensors_from_memory(&file, data, size, name, err);
+    if (!status) status = fm_weights_load(&weights, &m->parameters, file, name, err);
+    if (status) return status;
+    fm_network_destroy(m->network);
+    m->network = NULL;
+    fm_weights_free(&m->weights);
+    m->weights = weights;
     return FM_OK;
 }
 
@@ -59,6 +95,7 @@ const fm_tokenizer *fm_model_tokenizer(const fm_model *m)
 
 fm_status fm_model_network(fm_model *m, const fm_room *room, fm_network **network, fm_error *err)
 {
+    m->runner = NULL;
     if (!m->network || room->tokens > m->room.tokens || room->sequences > m->room.sequences ||
         room->masked > m->room.masked) {
         fm_network_destroy(m->network);

@@ -1,4 +1,5 @@
-/* tasks.h - the door of core/tasks: a model folder opened for work, behind the fm_model of the public header. */
+/* tasks.h - the door of core/tasks: a model folder opened for work, behind the fm_model of the public header; and what
+ * the tasks share. The tasks themselves are public. */
 #ifndef FM_TASKS_H
 #define FM_TASKS_H
 
@@ -13,10 +14,108 @@ struct fm_model {
     fm_backend *backend;
     fm_network *network; /* made when it is first needed */
     fm_room room;        /* that it has */
+    const void *runner;  /* whose batch is in the network, NULL if nobody's */
 };
 
 /* The network for inference, with at least this room; it stays the model's. Whoever calls this again with more room
  * gets another one, and the former is gone. */
 fm_status fm_model_network(fm_model *model, const fm_room *room, fm_network **network, fm_error *err);
+
+/* Another model.safetensors of the same shape, which must stay as for fm_model_open_memory. The model's network is gone
+ * afterwards. On failure all is as it was. */
+fm_status fm_model_replace_weights(fm_model *model, const void *data, size_t size, fm_error *err);
+
+/* ---- sequences through the network (runner.c) ---- */
+
+/* Collects sequences, runs them packed, stage by stage, and holds what came of them. Several runners of one model may
+ * take turns: one whose batch was driven out of the network starts it again. */
+typedef struct fm_runner {
+    fm_model *model;
+    fm_run run; /* FM_RUN_LOGITS, FM_RUN_LOSS or FM_RUN_HIDDEN */
+    fm_room room;
+    uint32_t tokens, sequences, masked; /* collected */
+    uint32_t *ids, *starts, *rows, *labels;
+    float *results; /* (masked, vocab_size), (masked, 2) or (tokens, hidden), as the network reads them */
+    size_t capacity;
+} fm_runner;
+
+fm_status fm_runner_open(fm_runner *runner, fm_model *model, fm_run run, fm_error *err);
+void fm_runner_free(fm_runner *runner);
+/* Most tokens of a sequence, without the [CLS] and [SEP] that are put around it. */
+uint32_t fm_runner_longest(const fm_runner *runner);
+/* Whether there is room for a sequence of so many tokens, [CLS] and [SEP] not counted, and so many masked rows. An
+ * empty runner has room for any sequence that is not too long, with half of its tokens masked. */
+bool fm_runner_fits(const fm_runner *runner, uint32_t tokens, uint32_t masked);
+/* Adds a sequence that fits; returns the row of its first id. The ids may be changed in runner->ids. */
+uint32_t fm_runner_add(fm_runner *runner, const uint32_t *ids, uint32_t count);
+/* Asks for the results of a row of the last sequence; rows rise. Returns its place among the results. */
+uint32_t fm_runner_ask(fm_runner *runner, uint32_t row, uint32_t label);
+/* Does the next stage of what was collected; *done when the results are there. */
+fm_status fm_runner_step(fm_runner *runner, bool *done, fm_error *err);
+/* All stages; progress may be NULL and is told done and total. */
+fm_status fm_runner_finish(fm_runner *runner, fm_progress progress, void *context, uint64_t done, uint64_t total,
+                           fm_error *err);
+void fm_runner_clear(fm_runner *runner); /* for the next sequences */
+
+/* The start of the window of `length` out of `count` tokens that has `place` nearest to its middle. */
+size_t fm_window_start(size_t count, size_t length, size_t place);
+
+/* ---- letters and their case (casing.c) ---- */
+
+bool fm_is_space(uint32_t point);
+bool fm_is_letter(uint32_t point); /* and marks, which go with letters */
+
+typedef enum fm_case {
+    FM_CASE_ANY, /* mixed, or too little to tell: a word stays as it is */
+    FM_CASE_LOWER,
+    FM_CASE_TITLE,
+    FM_CASE_UPPER
+} fm_case;
+fm_case fm_case_of_word(const char *word, size_t size);
+/* What a word there would have: capitals among capitals, a capital at the start of a sentence, else lower case. */
+fm_case fm_case_of_place(const char *text, size_t size, fm_span place);
+/* Appends a word in a case. */
+void fm_case_add(fm_buffer *out, const char *word, size_t size, fm_case wanted);
+
+/* ---- the words of a text (words.c) ---- */
+
+/* A word or a punctuation mark, as the tokenizer sees it, or a special token that the text spells out. */
+typedef struct fm_word {
+    fm_span span;
+    uint32_t first, count; /* its tokens */
+    bool plain; /* letters alone, and nothing but common punctuation between it and the white space around it: not a
+                 * part of a name, a number, an address, a tag or a contraction */
+} fm_word;
+
+typedef struct fm_words {
+    size_t count;
+    fm_word *list; /* free() */
+} fm_words;
+fm_status fm_words_list(fm_words *words, const fm_tokenizer *tokenizer, const char *text, const fm_encoding *encoding,
+                        size_t size, fm_error *err);
+/* Marks the tokens that are a word by themselves: letters alone, no "##", not special, and of the single letters of
+ * ASCII only "a". allowed has fm_tokenizer_size entries; returns how many are true. */
+size_t fm_words_allowed(const fm_tokenizer *tokenizer, bool *allowed);
+
+/* ---- sampling (sample.c) ---- */
+
+/* Draws tokens from logits: of those allowed the top_k best (0: all), of these the fewest best whose probability
+ * reaches top_p, at a temperature (0: the best). */
+typedef struct fm_sampler {
+    uint32_t vocab, top_k;
+    double top_p, temperature;
+    const bool *allowed; /* (vocab) */
+    struct fm_candidate {
+        float logit;
+        uint32_t token;
+        double weight;
+    } * candidates; /* scratch, owned */
+} fm_sampler;
+fm_status fm_sampler_open(fm_sampler *sampler, uint32_t vocab, const bool *allowed, uint32_t top_k, double top_p,
+                          double temperature, fm_error *err);
+void fm_sampler_free(fm_sampler *sampler);
+/* draw is uniform in [0, 1). False if every allowed token is excluded. */
+bool fm_sampler_draw(fm_sampler *sampler, const float *logits, const uint32_t *excluded, size_t excluded_count,
+                     double draw, uint32_t *token);
 
 #endif

@@ -1,4 +1,4 @@
-/* encode.c - text to ids with offsets. Plain ASCII goes the fast way here, one look at each byte and mostly one probe
+/* encode.c - text to ids with offsets. Plain ASCII goes the fast way here, eight bytes at a time and mostly one probe
  * of a table for each word; any other word goes through normalize.c. Nothing is remembered between calls. */
 #include "tokenizer/internal.h"
 
@@ -51,7 +51,7 @@ static inline void add(fm_encoding *out, uint32_t id, fm_span span, uint32_t wor
 }
 
 /* Greedy longest match over a word of at most word_chars characters, at most one token a character, for which there
- * must be room. With owner the pieces' spans come from spans, without it from `at`, where the word is in the text. */
+ * must be room. If mapped, the pieces' spans come from j->spans, otherwise from `at`, where the word is in the text. */
 static void match(job *j, const uint8_t *bytes, size_t size, size_t at, bool mapped)
 {
     const fm_trie *trie = &j->t->words;
@@ -99,100 +99,92 @@ static fm_status take_word(void *context)
     return FM_OK;
 }
 
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-/* Lower case of eight bytes of ASCII at once: 32 is added to each byte from A to Z. */
-static inline uint64_t lower8(uint64_t bytes)
+/* The id of a whole word, FM_NONE if the table lacks it. */
+static inline uint32_t find_word(const fm_tokenizer *t, fm_packed word)
 {
-    const uint64_t ones = 0x0101010101010101u;
-    uint64_t upper = (bytes + ones * (0x80 - 'A')) & ~(bytes + ones * (0x80 - 'Z' - 1)) & (ones * 0x80);
-    return bytes + (upper >> 2);
+    const fm_word_slot *slot = &t->slots[fm_packed_hash(word) >> t->slot_shift], *end = slot + FM_SLOT_PROBES;
+    for (; slot < end && slot->id != FM_NONE; slot++)
+        if (slot->word.low == word.low && slot->word.high == word.high) return slot->id;
+    return FM_NONE;
 }
 
-/* Packs a word in lower case; `readable` bytes may be read. */
-static inline fm_packed pack_word(const uint8_t *bytes, size_t size, size_t readable, bool lowercase)
+/* The end of the word of ASCII letters and digits that goes on at `to`. */
+static size_t word_end(const uint8_t *text, size_t to, size_t end)
 {
-    if (readable < 16) {
-        uint8_t copy[16] = {0};
-        memcpy(copy, bytes, size);
-        fm_packed word = fm_pack(copy, size);
-        return lowercase ? (fm_packed){lower8(word.low), lower8(word.high)} : word;
+    size_t size = 8;
+    while (size == 8 && end - to >= 8) {
+        size = fm_mask_size(fm_word_mask(fm_load8(text + to)));
+        to += size;
     }
-    fm_packed word;
-    memcpy(&word.low, bytes, 8);
-    memcpy(&word.high, bytes + 8, 8);
-    if (size < 8) {
-        word.low &= ((uint64_t)1 << (size * 8)) - 1;
-        word.high = 0;
-    } else if (size < 16) word.high &= ((uint64_t)1 << ((size - 8) * 8)) - 1;
-    return lowercase ? (fm_packed){lower8(word.low), lower8(word.high)} : word;
+    if (size < 8) return to;
+    while (to < end && fm_word_mask(text[to])) to++;
+    return to;
 }
-#else
-static inline fm_packed pack_word(const uint8_t *bytes, size_t size, size_t readable, bool lowercase)
-{
-    (void)readable;
-    uint8_t copy[16];
-    for (size_t i = 0; i < size; i++)
-        copy[i] = lowercase && bytes[i] >= 'A' && bytes[i] <= 'Z' ? bytes[i] + 32 : bytes[i];
-    return fm_pack(copy, size);
-}
-#endif
 
-/* A word of ASCII letters, digits and the like: text[at, to). */
-static fm_status ascii_word(job *j, size_t at, size_t to, size_t end)
+/* The word of ASCII letters and digits text[at, *to), of which `word` has the first 16 bytes in the right case. Stores
+ * the end and returns false if it is longer. */
+static inline bool read_word(const job *j, size_t at, size_t end, fm_packed *word, size_t *to)
 {
-    const fm_tokenizer *t = j->t;
-    size_t size = to - at;
+    uint8_t padded[FM_PACKED_BYTES] = {0};
     const uint8_t *bytes = j->text + at;
-    fm_span span = {(uint32_t)at, (uint32_t)to};
-    if (size > t->word_chars) {
-        fm_status status = reserve(j->out, 1, j->err);
-        if (!status) add(j->out, t->ids.unk, span, j->word++);
-        return status;
+    if (end - at < FM_PACKED_BYTES) bytes = memcpy(padded, bytes, end - at);
+    uint64_t low = fm_load8(bytes), mask = fm_word_mask(low);
+    *word = (fm_packed){(low | j->t->case_bits) & mask, 0};
+    *to = at + fm_mask_size(mask);
+    if (*to < at + 8) return true;
+    uint64_t high = fm_load8(bytes + 8);
+    mask = fm_word_mask(high);
+    word->high = (high | j->t->case_bits) & mask;
+    *to += fm_mask_size(mask);
+    if (*to < at + FM_PACKED_BYTES) return true;
+    *to = word_end(j->text, *to, end);
+    return *to == at + FM_PACKED_BYTES;
+}
+
+/* A word that the table lacks, for which there must be room. */
+static void match_ascii(job *j, size_t at, size_t to)
+{
+    size_t size = to - at;
+    if (size > j->t->word_chars) {
+        add(j->out, j->t->ids.unk, (fm_span){(uint32_t)at, (uint32_t)to}, j->word++);
+        return;
     }
-    fm_status status = reserve(j->out, size, j->err);
-    if (status) return status;
-    if (size <= 16) {
-        fm_packed word = pack_word(bytes, size, end - at, t->normalizer.lowercase);
-        size_t slot = fm_packed_hash(word);
-        for (int probe = 0; probe < FM_SLOT_PROBES; probe++, slot++) {
-            const fm_word_slot *s = &t->slots[slot & t->slot_mask];
-            if (s->id == FM_NONE) break;
-            if (s->low == word.low && s->high == word.high) {
-                add(j->out, s->id, span, j->word++);
-                return FM_OK;
-            }
-        }
-    }
-    uint8_t lower[FM_WORD_CHARS_MAX];
-    for (size_t i = 0; i < size; i++)
-        lower[i] = t->normalizer.lowercase && bytes[i] >= 'A' && bytes[i] <= 'Z' ? bytes[i] + 32 : bytes[i];
-    match(j, lower, size, at, false);
-    return FM_OK;
+    uint8_t bytes[FM_WORD_CHARS_MAX];
+    for (size_t i = 0; i < size; i++) bytes[i] = (uint8_t)(j->text[at + i] | (j->t->case_bits & 0xff));
+    match(j, bytes, size, at, false);
 }
 
 /* A stretch of text without added tokens. */
 static fm_status encode_stretch(job *j, size_t at, size_t end)
 {
-    const uint8_t *text = j->text, *classes = j->t->classes;
+    const fm_tokenizer *t = j->t;
+    const uint8_t *text = j->text, *classes = t->classes;
     const fm_word_sink sink = {j, take_character, take_word};
     fm_status status = FM_OK;
     while (at < end && !status) {
         uint8_t class = classes[text[at]];
         if (class == FM_BYTE_SPACE) {
             at++;
-        } else if (class == FM_BYTE_PUNCTUATION) {
-            status = reserve(j->out, 1, j->err);
-            if (status) break;
-            add(j->out, j->t->bytes_ids[text[at]], (fm_span){(uint32_t)at, (uint32_t)(at + 1)}, j->word++);
-            at++;
-        } else {
-            size_t to = at;
-            while (to < end && classes[text[to]] == FM_BYTE_WORD) to++;
-            if (to < end && classes[text[to]] == FM_BYTE_SLOW)
-                status = fm_normalize(&j->t->normalizer, classes, text, at, end, sink, &to, j->err);
-            else status = ascii_word(j, at, to, end);
-            at = to;
+            continue;
         }
+        status = reserve(j->out, FM_WORD_CHARS_MAX, j->err);
+        if (status) break;
+        if (class == FM_BYTE_PUNCTUATION) {
+            add(j->out, t->bytes_ids[text[at]], (fm_span){(uint32_t)at, (uint32_t)(at + 1)}, j->word++);
+            at++;
+            continue;
+        }
+        fm_packed word;
+        size_t to;
+        bool short_word = read_word(j, at, end, &word, &to);
+        if (to < end && classes[text[to]] == FM_BYTE_SLOW) {
+            status = fm_normalize(&t->normalizer, classes, text, at, end, sink, &to, j->err);
+        } else {
+            uint32_t id = short_word ? find_word(t, word) : FM_NONE;
+            if (id != FM_NONE) add(j->out, id, (fm_span){(uint32_t)at, (uint32_t)to}, j->word++);
+            else match_ascii(j, at, to);
+        }
+        at = to;
     }
     return status;
 }

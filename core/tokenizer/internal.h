@@ -3,6 +3,7 @@
 #define FM_TOKENIZER_INTERNAL_H
 
 #include "base/base.h"
+#include "tokenizer/ascii.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/trie.h"
 #include "tokenizer/unicode.h"
@@ -20,11 +21,13 @@ typedef struct fm_normalizer {
 
 void fm_byte_classes(const fm_normalizer *normalizer, uint8_t classes[256]);
 
-/* A whole word of up to 16 ASCII bytes and its id, for look-up without a walk. */
+/* A whole word of up to 16 ASCII letters and digits and its id, for look-up without a walk. */
 typedef struct fm_word_slot {
-    uint64_t low, high;
+    fm_packed word;
     uint32_t id; /* FM_NONE: free */
 } fm_word_slot;
+
+#define FM_SLOT_PROBES 16 /* what does not fit within these is left to the trie */
 
 struct fm_tokenizer {
     uint32_t size;
@@ -33,8 +36,9 @@ struct fm_tokenizer {
     bool *special;                /* size flags */
     uint32_t model_size;          /* tokens below this are the WordPiece vocabulary's, the others were added */
     fm_trie words, pieces, added; /* whole words; what follows ##, without it; texts found before all else */
-    fm_word_slot *slots;
-    size_t slot_mask;
+    fm_word_slot *slots;          /* a word is looked for from slots[hash >> slot_shift] on */
+    int slot_shift;
+    uint64_t case_bits;      /* FM_CASE_BITS or 0 */
     bool added_first[256];   /* first bytes of `added` */
     int added_only;          /* the first byte of all of `added`, -1 if they differ */
     uint32_t bytes_ids[128]; /* the ids of the words of one ASCII byte, [UNK] for one that the vocabulary lacks */
@@ -64,30 +68,6 @@ typedef struct fm_word_sink {
  * stopped. Such a byte ends every word and every reordering, so that the fast way can take over there. */
 fm_status fm_normalize(const fm_normalizer *normalizer, const uint8_t classes[256], const uint8_t *text, size_t at,
                        size_t end, fm_word_sink sink, size_t *stopped, fm_error *err);
-
-/* ---- words of ASCII, packed ---- */
-
-/* The two halves of a word of up to 16 bytes, zeros after its end. */
-typedef struct fm_packed {
-    uint64_t low, high;
-} fm_packed;
-
-static inline size_t fm_packed_hash(fm_packed word)
-{
-    uint64_t hash = (word.low ^ (word.high * 0x9e3779b97f4a7c15u)) * 0xd6e8feb86659fd93u;
-    hash ^= hash >> 32;
-    return (size_t)(hash * 0xd6e8feb86659fd93u >> 20);
-}
-
-#define FM_SLOT_PROBES 16 /* what does not fit within these is left to the trie */
-
-/* The halves of `size` <= 16 bytes. */
-static inline fm_packed fm_pack(const uint8_t *bytes, size_t size)
-{
-    fm_packed word = {0, 0};
-    for (size_t i = 0; i < size; i++) *(i < 8 ? &word.low : &word.high) |= (uint64_t)bytes[i] << (i % 8 * 8);
-    return word;
-}
 
 /* ---- vocabulary.c: a vocabulary becomes a tokenizer ---- */
 

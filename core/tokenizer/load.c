@@ -132,23 +132,13 @@ static fm_status read_config(fm_vocab *vocab, const cJSON *root, const char *nam
     return status;
 }
 
-/* Reads the tokenizer_config.json of a folder, if it is there. */
-static fm_status open_config(fm_vocab *vocab, const char *folder, fm_error *err)
+static fm_status parse_config(fm_vocab *vocab, const void *data, size_t size, const char *name, fm_error *err)
 {
-    char *path = fm_path_join(folder, "tokenizer_config.json");
-    if (!path) return fm_fail_memory(err, strlen(folder) + 32, "a path");
-    fm_blob blob = {0};
     cJSON *root = NULL;
-    fm_status status = FM_OK;
-    if (fm_file_exists(path)) {
-        status = fm_blob_open(&blob, path, err);
-        if (!status) status = fm_json_parse(&root, blob.data, blob.size, path, err);
-        if (!status && !cJSON_IsObject(root)) status = fm_fail(err, FM_E_FORMAT, "%s must be an object.", path);
-        if (!status) status = read_config(vocab, root, path, err);
-        cJSON_Delete(root);
-        fm_blob_close(&blob);
-    }
-    free(path);
+    fm_status status = fm_json_parse(&root, data, size, name, err);
+    if (!status && !cJSON_IsObject(root)) status = fm_fail(err, FM_E_FORMAT, "%s must be an object.", name);
+    if (!status) status = read_config(vocab, root, name, err);
+    cJSON_Delete(root);
     return status;
 }
 
@@ -271,8 +261,8 @@ static fm_status read_model(fm_vocab *vocab, const cJSON *root, fm_error *err)
     {
         uint64_t id;
         if (fm_json_u64(item, &id) && id >= model_count)
-            return fm_fail(err, FM_E_FORMAT, "%s: the id %u of \"%.100s\" leaves a gap: model.vocab has %zu tokens.",
-                           vocab->name, (unsigned)(id < UINT32_MAX ? id : UINT32_MAX), item->string, model_count);
+            return fm_fail(err, FM_E_FORMAT, "%s: the id %llu of \"%.100s\" leaves a gap: model.vocab has %zu tokens.",
+                           vocab->name, (unsigned long long)id, item->string, model_count);
         status = place(vocab, item->string, item, "model.vocab", err);
         if (status) return status;
     }
@@ -282,35 +272,65 @@ static fm_status read_model(fm_vocab *vocab, const cJSON *root, fm_error *err)
     return status;
 }
 
-/* `folder` is where a tokenizer_config.json may be; NULL to read none. */
-static fm_status open_json(fm_tokenizer **tokenizer, const char *path, const char *folder, fm_error *err)
+/* ---- files ---- */
+
+/* What the vocabulary and its options were read from, for errors. */
+typedef struct file_names {
+    const char *vocabulary, *config;
+} file_names;
+
+static fm_status make_from_json(fm_tokenizer **tokenizer, const fm_tokenizer_files *files, file_names names,
+                                fm_error *err)
 {
-    fm_blob blob;
-    fm_status status = fm_blob_open(&blob, path, err);
-    if (status) return status;
     cJSON *root = NULL;
-    fm_vocab vocab = vocab_start(path, true);
-    status = fm_json_parse(&root, blob.data, blob.size, path, err);
-    if (!status && !cJSON_IsObject(root)) status = fm_fail(err, FM_E_FORMAT, "%s must be an object.", path);
+    fm_vocab vocab = vocab_start(names.vocabulary, true);
+    fm_status status = fm_json_parse(&root, files->json, files->json_size, vocab.name, err);
+    if (!status && !cJSON_IsObject(root)) status = fm_fail(err, FM_E_FORMAT, "%s must be an object.", vocab.name);
     if (!status) status = read_normalizer(&vocab, root, err);
     if (!status) status = read_model(&vocab, root, err);
-    if (!status && folder) status = open_config(&vocab, folder, err);
+    if (!status && files->config) status = parse_config(&vocab, files->config, files->config_size, names.config, err);
     if (!status) status = fm_tokenizer_make(tokenizer, &vocab, err);
     vocab_free(&vocab);
     cJSON_Delete(root);
-    fm_blob_close(&blob);
     return status;
 }
 
-static fm_status open_vocab(fm_tokenizer **tokenizer, const char *path, const char *folder, fm_error *err)
+static fm_status make_from_vocab(fm_tokenizer **tokenizer, const fm_tokenizer_files *files, file_names names,
+                                 fm_error *err)
 {
-    fm_blob blob;
-    fm_status status = fm_blob_open(&blob, path, err);
-    if (status) return status;
-    fm_vocab vocab = vocab_start(path, true);
-    if (folder) status = open_config(&vocab, folder, err);
-    if (!status) status = make_from_lines(tokenizer, &vocab, (const char *)blob.data, blob.size, err);
-    fm_blob_close(&blob);
+    fm_vocab vocab = vocab_start(names.vocabulary, true);
+    fm_status status = FM_OK;
+    if (files->config) status = parse_config(&vocab, files->config, files->config_size, names.config, err);
+    return status ? status : make_from_lines(tokenizer, &vocab, files->vocab, files->vocab_size, err);
+}
+
+fm_status fm_tokenizer_open_memory(fm_tokenizer **tokenizer, const fm_tokenizer_files *files, fm_error *err)
+{
+    *tokenizer = NULL;
+    const file_names names = {files->json ? "tokenizer.json" : "vocab.txt", "tokenizer_config.json"};
+    if (files->json) return make_from_json(tokenizer, files, names, err);
+    if (files->vocab) return make_from_vocab(tokenizer, files, names, err);
+    return fm_fail(err, FM_E_ARGUMENT, "A tokenizer needs a tokenizer.json or a vocab.txt, and neither was given.");
+}
+
+/* `config` is a tokenizer_config.json, or NULL. */
+static fm_status open_files(fm_tokenizer **tokenizer, const char *vocabulary, bool json, const char *config,
+                            fm_error *err)
+{
+    fm_blob main = {0}, options = {0};
+    fm_status status = fm_blob_open(&main, vocabulary, err);
+    if (!status && config) status = fm_blob_open(&options, config, err);
+    const fm_tokenizer_files files = {.json = (const char *)main.data,
+                                      .json_size = main.size,
+                                      .vocab = (const char *)main.data,
+                                      .vocab_size = main.size,
+                                      .config = config ? (const char *)options.data : NULL,
+                                      .config_size = options.size};
+    const file_names names = {vocabulary, config};
+    if (!status)
+        status = json ? make_from_json(tokenizer, &files, names, err) : make_from_vocab(tokenizer, &files, names, err);
+    fm_blob_close(&main);
+    fm_blob_close(&options);
     return status;
 }
 
@@ -318,17 +338,24 @@ fm_status fm_tokenizer_open(fm_tokenizer **tokenizer, const char *path, fm_error
 {
     *tokenizer = NULL;
     char *json = fm_path_join(path, "tokenizer.json"), *text = fm_path_join(path, "vocab.txt");
+    char *config = fm_path_join(path, "tokenizer_config.json");
     size_t size = strlen(path);
     fm_status status;
-    if (!json || !text) status = fm_fail_memory(err, size + 32, "a path");
-    else if (fm_file_exists(json)) status = open_json(tokenizer, json, path, err);
-    else if (fm_file_exists(text)) status = open_vocab(tokenizer, text, path, err);
-    else if (size > 5 && strcmp(path + size - 5, ".json") == 0) status = open_json(tokenizer, path, NULL, err);
-    else if (size > 4 && strcmp(path + size - 4, ".txt") == 0) status = open_vocab(tokenizer, path, NULL, err);
-    else
-        status = fm_fail(err, FM_E_IO,
-                         "%.500s is neither a folder with a tokenizer.json or a vocab.txt nor such a file.", path);
+    if (!json || !text || !config) status = fm_fail_memory(err, size + 32, "a path");
+    else {
+        const char *options = fm_file_exists(config) ? config : NULL;
+        if (fm_file_exists(json)) status = open_files(tokenizer, json, true, options, err);
+        else if (fm_file_exists(text)) status = open_files(tokenizer, text, false, options, err);
+        else if (size > 5 && strcmp(path + size - 5, ".json") == 0)
+            status = open_files(tokenizer, path, true, NULL, err);
+        else if (size > 4 && strcmp(path + size - 4, ".txt") == 0)
+            status = open_files(tokenizer, path, false, NULL, err);
+        else
+            status = fm_fail(err, FM_E_IO,
+                             "%.500s is neither a folder with a tokenizer.json or a vocab.txt nor such a file.", path);
+    }
     free(json);
     free(text);
+    free(config);
     return status;
 }

@@ -103,6 +103,11 @@ static fm_status put(const char *folder, const char *name, fm_buffer *out, fm_er
 
 fm_status fm_tokenizer_save(const fm_tokenizer *tokenizer, const char *folder, uint32_t max_length, fm_error *err)
 {
+    for (uint32_t id = 0; id < tokenizer->size; id++)
+        if (strpbrk(fm_tokenizer_token(tokenizer, id), "\r\n"))
+            return fm_fail(err, FM_E_UNSUPPORTED,
+                           "the token of id %u has a line break, which a vocab.txt cannot hold; remove it to save.",
+                           id);
     fm_status status = fm_make_folder(folder, err);
     fm_buffer out = {0};
     if (!status) {

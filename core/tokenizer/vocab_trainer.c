@@ -1,8 +1,12 @@
 /* vocab_trainer.c - makes a WordPiece vocabulary of counted words, by the algorithm of Hugging Face's WordPieceTrainer:
  * each word starts as its characters, those after the first with ##; the most frequent pair of neighbours becomes a
- * token, again and again. Between equally frequent pairs the smaller ids win. Where theirs gives the ## characters ids
- * in the order of a randomly seeded hash table, these are sorted here, so that the same texts give the same vocabulary
- * for any number of threads. */
+ * token, again and again. Between equally frequent pairs the smaller ids win.
+ *
+ * Where theirs leaves something to chance, this one sorts, so that the same texts give the same vocabulary for any
+ * number of threads: theirs numbers the ## characters in the order of a randomly seeded hash table, here they follow
+ * their code points, which also decide between equally frequent characters at the limit of the alphabet. With the same
+ * numbers beforehand the two give the same vocabulary (tests/differential/tokenizer_training.py). One thing is meant to
+ * differ: words of more than FM_WORD_CHARS_MAX characters, which would be [UNK], are not learnt from. */
 #include "tokenizer/word_count.h"
 
 #include <stdlib.h>

@@ -117,25 +117,22 @@ static fm_status make_trie(fm_tokenizer *t, const fm_vocab *vocab, int which, fm
 static fm_status make_slots(fm_tokenizer *t, const char *name, fm_error *err)
 {
     size_t slots = 64;
-    while (slots < (size_t)t->model_size * 2) slots *= 2;
+    t->slot_shift = 64 - 6;
+    for (; slots < (size_t)t->model_size * 2; slots *= 2) t->slot_shift--;
+    slots += FM_SLOT_PROBES; /* so that probing needs no turn at the end */
     t->slots = malloc(slots * sizeof *t->slots);
     if (!t->slots) return fm_fail_memory(err, slots * sizeof *t->slots, name);
-    t->slot_mask = slots - 1;
-    for (size_t i = 0; i < slots; i++) t->slots[i] = (fm_word_slot){0, 0, FM_NONE};
+    for (size_t i = 0; i < slots; i++) t->slots[i] = (fm_word_slot){{0, 0}, FM_NONE};
     for (uint32_t id = 0; id < t->model_size; id++) {
         const uint8_t *text = (const uint8_t *)t->text + t->start[id];
         size_t size = t->start[id + 1] - t->start[id] - 1;
-        bool plain = size <= 16;
+        bool plain = size <= FM_PACKED_BYTES && size <= t->word_chars; /* a longer one is never asked for */
         for (size_t i = 0; i < size && plain; i++) plain = t->classes[text[i]] == FM_BYTE_WORD;
         if (!plain) continue;
         fm_packed word = fm_pack(text, size);
-        size_t at = fm_packed_hash(word);
-        for (int probe = 0; probe < FM_SLOT_PROBES; probe++, at++) {
-            fm_word_slot *slot = &t->slots[at & t->slot_mask];
-            if (slot->id != FM_NONE) continue;
-            *slot = (fm_word_slot){word.low, word.high, id};
-            break;
-        }
+        fm_word_slot *slot = &t->slots[fm_packed_hash(word) >> t->slot_shift], *end = slot + FM_SLOT_PROBES;
+        while (slot < end && slot->id != FM_NONE) slot++;
+        if (slot < end) *slot = (fm_word_slot){word, id};
     }
     return FM_OK;
 }
@@ -158,6 +155,7 @@ static fm_status fill(fm_tokenizer *t, const fm_vocab *vocab, fm_error *err)
 {
     t->normalizer = vocab->normalizer;
     t->word_chars = vocab->word_chars;
+    t->case_bits = t->normalizer.lowercase ? FM_CASE_BITS : 0;
     fm_byte_classes(&t->normalizer, t->classes);
     fm_status status = copy_tokens(t, vocab, err);
     for (int which = 0; which < 3 && !status; which++) status = make_trie(t, vocab, which, err);

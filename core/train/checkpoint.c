@@ -2,6 +2,7 @@
  * training was asked for. Not a model for others to load; fm_weights_save writes those. */
 #include "train/trainer.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,21 +10,39 @@
 static const char *const names[] = {"values", "first_moment", "second_moment"};
 static const fm_state states[] = {FM_STATE_VALUES, FM_STATE_FIRST, FM_STATE_SECOND};
 
-/* Everything that changes what a step does, as text: a checkpoint only fits a training with the same. */
+/* Everything that changes what a step does, as items of text that each end in ";": a checkpoint only fits a training
+ * with the same. The size of micro-batches and the number of threads are not among them. */
 static void describe(const fm_trainer *t, fm_buffer *text)
 {
     const fm_train_options *o = &t->options;
     const fm_config *c = t->config;
-    fm_buffer_format(text, "vocab %u hidden %u layers %u heads %u feed_forward %u positions %u;", c->vocab_size,
+    fm_buffer_format(text, "vocabulary %u;hidden %u;layers %u;heads %u;feed-forward %u;positions %u;", c->vocab_size,
                      c->hidden, c->layers, c->heads, c->feed_forward, c->positions);
     for (size_t i = 0; i < o->phase_count; i++)
-        fm_buffer_format(text, " phase %u x %u to %llu;", o->phases[i].batch, o->phases[i].length,
+        fm_buffer_format(text, "%u chunks of %u up to step %llu;", o->phases[i].batch, o->phases[i].length,
                          (unsigned long long)o->phases[i].end);
-    fm_buffer_format(text, " warmup %llu lr %g betas %g %g eps %g decay %g clip %g dropout %d mask %g words %d seed %u",
-                     (unsigned long long)o->warmup, o->learning_rate, o->beta1, o->beta2, o->epsilon, o->weight_decay,
-                     o->clip, o->dropout, (double)o->mask_rate, o->whole_words, o->seed);
-    fm_buffer_format(text, " limit %u data %llu tokens %llu documents", o->limit, (unsigned long long)t->corpus->tokens,
-                     (unsigned long long)t->corpus->documents);
+    fm_buffer_format(text, "warm-up %llu;learning rate %.9g;betas %.9g %.9g;epsilon %.9g;weight decay %.9g;",
+                     (unsigned long long)o->warmup, o->learning_rate, o->beta1, o->beta2, o->epsilon, o->weight_decay);
+    fm_buffer_format(text, "clip %.9g;dropout %.9g;attention dropout %.9g;mask rate %.9g;whole words %d;seed %u;",
+                     o->clip, o->dropout ? (double)c->dropout : 0.0, o->dropout ? (double)c->attention_dropout : 0.0,
+                     (double)o->mask_rate, o->whole_words, o->seed);
+    fm_buffer_format(text, "limit %u;%llu documents of data, with hash %016llx;", o->limit,
+                     (unsigned long long)t->corpus->documents, (unsigned long long)fm_corpus_hash(t->corpus));
+}
+
+/* The first item in which two descriptions differ. */
+static fm_status refuse_other(const char *path, const char *theirs, const char *mine, fm_error *err)
+{
+    for (;;) {
+        size_t left = strcspn(theirs, ";"), right = strcspn(mine, ";");
+        if (left != right || memcmp(theirs, mine, left) != 0 || !theirs[left] || !mine[right])
+            return fm_fail(err, FM_E_FORMAT,
+                           "%s belongs to another training: it has \"%.*s\" where this one has \"%.*s\"; resume with "
+                           "the options and data of its start, or train into another folder.",
+                           path, left < 200 ? (int)left : 200, theirs, (int)right, mine);
+        theirs += left + 1;
+        mine += right + 1;
+    }
 }
 
 fm_status fm_checkpoint_save(fm_trainer *t, const char *path, fm_error *err)
@@ -62,6 +81,24 @@ fm_status fm_checkpoint_save(fm_trainer *t, const char *path, fm_error *err)
     return status;
 }
 
+/* Values and first moments are finite, second moments not negative besides. */
+static fm_status check_tensor(const fm_trainer *t, const fm_safetensors *file, size_t index, const char *path,
+                              fm_error *err)
+{
+    const fm_stored_tensor *x = fm_safetensors_find(file, names[index]);
+    if (!x || x->type != FM_STORED_F32 || x->rank != 1 || x->shape[0] != t->parameters->elements)
+        return fm_fail(err, FM_E_FORMAT, "%s has no F32 tensor \"%s\" of %llu elements.", path, names[index],
+                       (unsigned long long)t->parameters->elements);
+    for (size_t i = 0; i < x->size; i += sizeof(float)) {
+        float value;
+        memcpy(&value, x->data + i, sizeof value);
+        if (!isfinite(value) || (states[index] == FM_STATE_SECOND && value < 0.0f))
+            return fm_fail(err, FM_E_FORMAT, "%s is damaged: its tensor \"%s\" holds %g; train from the start.", path,
+                           names[index], (double)value);
+    }
+    return FM_OK;
+}
+
 static fm_status check(fm_trainer *t, const fm_safetensors *file, const char *path, fm_error *err)
 {
     const char *training = fm_safetensors_metadata(file, "fillmask.training");
@@ -70,19 +107,9 @@ static fm_status check(fm_trainer *t, const fm_safetensors *file, const char *pa
     describe(t, &mine);
     fm_status status = FM_OK;
     if (mine.failed) status = fm_fail_memory(err, mine.size, "a checkpoint");
-    else if (strcmp(mine.data, training) != 0)
-        status =
-            fm_fail(err, FM_E_FORMAT,
-                    "%s belongs to another training (\"%.300s\", now \"%.300s\"); resume with the same options and "
-                    "data.",
-                    path, training, mine.data);
+    else if (strcmp(mine.data, training) != 0) status = refuse_other(path, training, mine.data, err);
     fm_buffer_free(&mine);
-    for (size_t i = 0; i < 3 && !status; i++) {
-        const fm_stored_tensor *x = fm_safetensors_find(file, names[i]);
-        if (!x || x->type != FM_STORED_F32 || x->rank != 1 || x->shape[0] != t->parameters->elements)
-            status = fm_fail(err, FM_E_FORMAT, "%s has no F32 tensor \"%s\" of %llu elements.", path, names[i],
-                             (unsigned long long)t->parameters->elements);
-    }
+    for (size_t i = 0; i < 3 && !status; i++) status = check_tensor(t, file, i, path, err);
     return status;
 }
 

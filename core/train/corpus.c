@@ -24,18 +24,19 @@ typedef struct block_document {
     fm_error error;
 } block_document;
 
-typedef struct corpus_builder {
+struct fm_corpus_builder {
     const fm_tokenizer *tokenizer;
     fm_pool *pool;
     fm_buffer texts;
-    block_document *documents; /* BLOCK_DOCUMENTS, of which the first `count` are in use */
+    block_document *documents; /* BLOCK_DOCUMENTS, of which the first `count` are in use; NULL without blocks */
     size_t count;
+    fm_encoding encoding; /* without blocks */
 
     uint32_t *ids;
     uint64_t *starts;
     size_t tokens, token_capacity;
     size_t total, start_capacity; /* total counts documents; starts has one entry more */
-} corpus_builder;
+};
 
 /* Makes room for `needed` elements by doubling. */
 static fm_status grow(void **array, size_t element, size_t needed, size_t *capacity, fm_error *err)
@@ -51,16 +52,43 @@ static fm_status grow(void **array, size_t element, size_t needed, size_t *capac
     return FM_OK;
 }
 
+static fm_status builder_start(fm_corpus_builder *builder, const fm_tokenizer *tokenizer, fm_error *err)
+{
+    builder->tokenizer = tokenizer;
+    if (fm_tokenizer_size(tokenizer) > FM_TOKEN_ID)
+        return fm_fail(err, FM_E_LIMIT, "The vocabulary has %u entries; a corpus can hold at most %u.",
+                       fm_tokenizer_size(tokenizer), FM_TOKEN_ID);
+    builder->starts = calloc(1, sizeof *builder->starts);
+    builder->start_capacity = 1;
+    return builder->starts ? FM_OK : fm_fail_memory(err, sizeof *builder->starts, "a tokenised corpus");
+}
+
+/* Moves what was gathered to a corpus. */
+static void builder_end(fm_corpus_builder *builder, fm_corpus *corpus)
+{
+    /* Giving back what doubling left over may fail, which only wastes memory. */
+    void *less = builder->tokens ? realloc(builder->ids, builder->tokens * sizeof *builder->ids) : NULL;
+    if (less) builder->ids = less;
+    *corpus = (fm_corpus){.tokens = builder->tokens,
+                          .documents = builder->total,
+                          .ids = builder->ids,
+                          .starts = builder->starts,
+                          .own_ids = builder->ids,
+                          .own_starts = builder->starts};
+    builder->ids = NULL;
+    builder->starts = NULL;
+}
+
 static void encode_document(void *context, size_t index, int worker)
 {
     (void)worker;
-    corpus_builder *builder = context;
+    fm_corpus_builder *builder = context;
     block_document *document = &builder->documents[index];
     document->status = fm_tokenizer_encode(builder->tokenizer, builder->texts.data + document->start, document->size,
                                            true, &document->encoding, &document->error);
 }
 
-static fm_status append(corpus_builder *builder, const fm_encoding *encoding, fm_error *err)
+static fm_status append(fm_corpus_builder *builder, const fm_encoding *encoding, fm_error *err)
 {
     if (encoding->count > SIZE_MAX - builder->tokens)
         return fm_fail(err, FM_E_LIMIT, "The corpus has more tokens than this machine can address.");
@@ -82,7 +110,7 @@ static fm_status append(corpus_builder *builder, const fm_encoding *encoding, fm
     return FM_OK;
 }
 
-static fm_status encode_block(corpus_builder *builder, fm_error *err)
+static fm_status encode_block(fm_corpus_builder *builder, fm_error *err)
 {
     if (builder->texts.failed) return fm_fail_memory(err, builder->texts.size, "a block of texts");
     fm_pool_run(builder->pool, builder->count, encode_document, builder);
@@ -115,7 +143,8 @@ static fm_status tell(const bytes_read *bytes, uint64_t done, fm_error *err)
     return FM_OK;
 }
 
-static fm_status read_file(corpus_builder *builder, fm_reader *reader, fm_part part, bytes_read *bytes, fm_error *err)
+static fm_status read_file(fm_corpus_builder *builder, fm_reader *reader, fm_part part, bytes_read *bytes,
+                           fm_error *err)
 {
     uint64_t done = 0, size;
     for (bool more = true; more;) {
@@ -156,8 +185,9 @@ static fm_status total_size(const char *const *paths, size_t count, uint64_t *to
     return FM_OK;
 }
 
-static void builder_free(corpus_builder *builder)
+static void builder_free(fm_corpus_builder *builder)
 {
+    fm_encoding_free(&builder->encoding);
     for (size_t i = 0; builder->documents && i < BLOCK_DOCUMENTS; i++)
         fm_encoding_free(&builder->documents[i].encoding);
     fm_free(builder->documents);
@@ -171,17 +201,13 @@ fm_status fm_corpus_read(fm_corpus *corpus, const fm_tokenizer *tokenizer, fm_po
                          fm_progress progress, void *context, fm_error *err)
 {
     *corpus = (fm_corpus){0};
-    if (fm_tokenizer_size(tokenizer) > FM_TOKEN_ID)
-        return fm_fail(err, FM_E_LIMIT, "The vocabulary has %u entries; a corpus can hold at most %u.",
-                       fm_tokenizer_size(tokenizer), FM_TOKEN_ID);
     bytes_read bytes = {progress, context, 0, 0};
     fm_status status = total_size(paths, path_count, &bytes.total, err);
     if (status) return status;
-    corpus_builder builder = {.tokenizer = tokenizer, .pool = pool};
-    builder.documents = fm_alloc(BLOCK_DOCUMENTS, sizeof *builder.documents);
-    builder.starts = calloc(1, sizeof *builder.starts);
-    builder.start_capacity = 1;
-    if (!builder.documents || !builder.starts)
+    fm_corpus_builder builder = {.pool = pool};
+    status = builder_start(&builder, tokenizer, err);
+    if (!status) builder.documents = fm_alloc(BLOCK_DOCUMENTS, sizeof *builder.documents);
+    if (!status && !builder.documents)
         status = fm_fail_memory(err, BLOCK_DOCUMENTS * sizeof *builder.documents, "a block of documents");
     for (size_t i = 0; i < path_count && !status; i++) {
         fm_reader *reader;
@@ -189,21 +215,39 @@ fm_status fm_corpus_read(fm_corpus *corpus, const fm_tokenizer *tokenizer, fm_po
         if (!status) status = read_file(&builder, reader, part, &bytes, err);
         fm_reader_close(reader);
     }
-    if (!status) {
-        /* Giving back what doubling left over may fail, which only wastes memory. */
-        void *less = builder.tokens ? realloc(builder.ids, builder.tokens * sizeof *builder.ids) : NULL;
-        if (less) builder.ids = less;
-        *corpus = (fm_corpus){.tokens = builder.tokens,
-                              .documents = builder.total,
-                              .ids = builder.ids,
-                              .starts = builder.starts,
-                              .own_ids = builder.ids,
-                              .own_starts = builder.starts};
-        builder.ids = NULL;
-        builder.starts = NULL;
-    }
+    if (!status) builder_end(&builder, corpus);
     builder_free(&builder);
     return status;
+}
+
+fm_status fm_corpus_builder_create(fm_corpus_builder **out, const fm_tokenizer *tokenizer, fm_error *err)
+{
+    *out = NULL;
+    fm_corpus_builder *builder = calloc(1, sizeof *builder);
+    if (!builder) return fm_fail_memory(err, sizeof *builder, "a corpus");
+    fm_status status = builder_start(builder, tokenizer, err);
+    if (status) fm_corpus_builder_destroy(builder);
+    else *out = builder;
+    return status;
+}
+
+fm_status fm_corpus_builder_add(fm_corpus_builder *builder, const char *text, size_t size, fm_error *err)
+{
+    fm_status status = fm_tokenizer_encode(builder->tokenizer, text, size, true, &builder->encoding, err);
+    return status ? status : append(builder, &builder->encoding, err);
+}
+
+void fm_corpus_builder_finish(fm_corpus_builder *builder, fm_corpus *corpus)
+{
+    builder_end(builder, corpus);
+    fm_corpus_builder_destroy(builder);
+}
+
+void fm_corpus_builder_destroy(fm_corpus_builder *builder)
+{
+    if (!builder) return;
+    builder_free(builder);
+    free(builder);
 }
 
 void fm_corpus_free(fm_corpus *corpus)
@@ -243,6 +287,14 @@ static uint64_t hash_number(uint64_t hash, uint64_t number)
 static uint64_t hash_text(uint64_t hash, const char *text)
 {
     return fm_hash(hash, text, strlen(text) + 1);
+}
+
+uint64_t fm_corpus_hash(const fm_corpus *corpus)
+{
+    uint64_t hash = FM_HASH_START; /* FNV-1a, a number at a time */
+    for (uint64_t i = 0; i <= corpus->documents; i++) hash = (hash ^ corpus->starts[i]) * 0x100000001b3ull;
+    for (uint64_t i = 0; i < corpus->tokens; i++) hash = (hash ^ corpus->ids[i]) * 0x100000001b3ull;
+    return hash;
 }
 
 bool fm_corpus_key(const fm_tokenizer *tokenizer, const char *const *paths, size_t path_count, fm_text_format format,

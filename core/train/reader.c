@@ -222,7 +222,7 @@ static fm_status take_record(fm_reader *reader, char **record, size_t *size, uin
 
 /* ---- the start of the input ---- */
 
-static fm_status refuse_other_formats(const fm_reader *reader, fm_error *err)
+fm_status fm_refuse_other_formats(const char *data, size_t size, const char *name, fm_error *err)
 {
     static const struct {
         const char *magic;
@@ -239,10 +239,9 @@ static fm_status refuse_other_formats(const fm_reader *reader, fm_error *err)
         {"\xff\xfe", 2, "UTF-16", "convert it to UTF-8"},
         {"\xfe\xff", 2, "UTF-16", "convert it to UTF-8"},
     };
-    size_t size = reader->end - reader->start;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (size >= others[i].size && memcmp(reader->data + reader->start, others[i].magic, others[i].size) == 0)
-            return fm_fail(err, FM_E_UNSUPPORTED, "%s is %s data, not text in UTF-8; %s.", reader->name, others[i].what,
+        if (size >= others[i].size && memcmp(data, others[i].magic, others[i].size) == 0)
+            return fm_fail(err, FM_E_UNSUPPORTED, "%s is %s data, not text in UTF-8; %s.", name, others[i].what,
                            others[i].remedy);
     return FM_OK;
 }
@@ -292,7 +291,8 @@ static fm_status start(fm_reader *reader, fm_error *err)
         fm_status status = refill(reader, err);
         if (status) return status;
     }
-    fm_status status = refuse_other_formats(reader, err);
+    fm_status status =
+        fm_refuse_other_formats(reader->data + reader->start, reader->end - reader->start, reader->name, err);
     if (status) return status;
     if (reader->end - reader->start >= 3 && memcmp(reader->data + reader->start, "\xef\xbb\xbf", 3) == 0)
         reader->start += 3;

@@ -1,5 +1,5 @@
-/* train.h - the door of core/train: readers of text collections, tokenised corpora, masking, evaluation, first weights,
- * the trainer and its checkpoints. */
+/* train.h - the door of core/train: readers of text collections, tokenised corpora, masking, evaluation, logs, first
+ * weights, the trainer and its checkpoints. */
 #ifndef FM_TRAIN_H
 #define FM_TRAIN_H
 
@@ -31,6 +31,8 @@ fm_status fm_reader_next(fm_reader *reader, fm_document *document, bool *more, f
 /* Bytes read, and of the whole (0 if unknown, as for a pipe). */
 void fm_reader_progress(const fm_reader *reader, uint64_t *done, uint64_t *total);
 void fm_reader_close(fm_reader *reader);
+/* Refuses, by its first bytes, data that is compressed or otherwise known to be no UTF-8. */
+fm_status fm_refuse_other_formats(const char *data, size_t size, const char *name, fm_error *err);
 
 /* ---- corpora (corpus.c) ---- */
 
@@ -56,6 +58,12 @@ typedef enum fm_part { FM_PART_ALL, FM_PART_TRAIN, FM_PART_HELD_OUT } fm_part;
 fm_status fm_corpus_read(fm_corpus *corpus, const fm_tokenizer *tokenizer, fm_pool *pool, const char *const *paths,
                          size_t path_count, fm_text_format format, const char *field, fm_part part,
                          fm_progress progress, void *context, fm_error *err);
+/* The same from texts in memory, one at a time and on the caller's thread. */
+typedef struct fm_corpus_builder fm_corpus_builder;
+fm_status fm_corpus_builder_create(fm_corpus_builder **builder, const fm_tokenizer *tokenizer, fm_error *err);
+fm_status fm_corpus_builder_add(fm_corpus_builder *builder, const char *text, size_t size, fm_error *err);
+void fm_corpus_builder_finish(fm_corpus_builder *builder, fm_corpus *corpus); /* the builder is gone afterwards */
+void fm_corpus_builder_destroy(fm_corpus_builder *builder);                   /* gives up; NULL is allowed */
 /* The cache: a checked file that fits exactly one `key` (hash of tokenizer, options and the data files' names, sizes
  * and times; fm_corpus_key makes it, false if a file is stdin and so cannot be known again). */
 bool fm_corpus_key(const fm_tokenizer *tokenizer, const char *const *paths, size_t path_count, fm_text_format format,
@@ -64,6 +72,8 @@ fm_status fm_corpus_save(const fm_corpus *corpus, const char *path, uint64_t key
 /* *hit is false, without error, if there is no file or it has another key; a damaged file is no hit either. */
 fm_status fm_corpus_load(fm_corpus *corpus, const char *path, uint64_t key, bool *hit, fm_error *err);
 void fm_corpus_free(fm_corpus *corpus);
+/* Of the tokens and where documents start. */
+uint64_t fm_corpus_hash(const fm_corpus *corpus);
 
 /* ---- chunks and masks (chunks.c, collator.c) ---- */
 
@@ -126,6 +136,32 @@ fm_status fm_evaluator_step(fm_evaluator *evaluator, bool *more, fm_error *err);
 void fm_evaluator_progress(const fm_evaluator *evaluator, uint64_t *done, uint64_t *total); /* chunks */
 const fm_evaluation *fm_evaluator_result(const fm_evaluator *evaluator);
 void fm_evaluator_destroy(fm_evaluator *evaluator);
+
+/* ---- the log and its picture (log.c, report.c) ---- */
+
+/* A line of a log: {"step", "loss", "learning_rate", "tokens", "seconds", ...} of the steps since the line before, or
+ * {"step", "eval": {"loss", "accuracy", ...}}. */
+typedef struct fm_log_point {
+    uint64_t step;
+    bool evaluation;
+    double loss;
+    double accuracy;                       /* of an evaluation */
+    double learning_rate, tokens, seconds; /* of steps; the last two of all so far */
+} fm_log_point;
+
+typedef struct fm_log {
+    size_t count, capacity;
+    fm_log_point *points;
+} fm_log;
+/* Adds a line, which ends in a newline, or leaves the file as it was. */
+fm_status fm_log_add(const char *path, const fm_buffer *line, fm_error *err);
+/* Drops the lines after a step, which a resumed training makes again, and damaged ones. No file is an empty one. */
+fm_status fm_log_cut(const char *path, uint64_t step, fm_error *err);
+fm_status fm_log_read(fm_log *log, const char *path, fm_error *err);
+void fm_log_free(fm_log *log);
+
+/* Draws a log as an SVG file of its own: losses, evaluations, learning rate. Atomic. */
+fm_status fm_report_write(const char *path, const fm_log *log, const char *title, fm_error *err);
 
 /* ---- first weights (initialise.c) ---- */
 

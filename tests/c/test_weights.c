@@ -257,6 +257,56 @@ static void searches_the_scale(void **state)
     assert_true(error < simple);
 }
 
+typedef struct watched {
+    uint64_t done, total, most; /* stops above most */
+} watched;
+
+static bool watch(void *context, uint64_t done, uint64_t total)
+{
+    watched *w = context;
+    assert_true(done >= w->done && done <= total);
+    w->done = done;
+    w->total = total;
+    return done <= w->most;
+}
+
+static void converts_on_a_pool(void **state)
+{
+    fixture *f = *state;
+    uint64_t all = 0;
+    for (size_t i = 0; i < f->parameters.count; i++) all += elements_of(&f->parameters.list[i]);
+    for (int kind = FM_STORED_F32; kind <= FM_STORED_I8; kind++) {
+        assert_int_equal(fm_weights_save(f->path, &f->parameters, f->values, (fm_stored_type)kind, NULL), FM_OK);
+        fm_blob alone, spread;
+        assert_int_equal(fm_blob_open(&alone, f->path, NULL), FM_OK);
+        for (int threads = 1; threads <= 3; threads++) {
+            fm_pool *pool;
+            watched w = {.most = UINT64_MAX};
+            assert_int_equal(fm_pool_create(&pool, threads, NULL), FM_OK);
+            assert_int_equal(
+                fm_weights_convert(f->path, &f->parameters, f->values, (fm_stored_type)kind, pool, watch, &w, NULL),
+                FM_OK);
+            fm_pool_destroy(pool);
+            assert_true(w.done == all && w.total == all);
+            assert_int_equal(fm_blob_open(&spread, f->path, NULL), FM_OK);
+            assert_int_equal(spread.size, alone.size);
+            assert_memory_equal(spread.data, alone.data, alone.size);
+            fm_blob_close(&spread);
+        }
+        fm_error err;
+        watched w = {.most = all / 2};
+        f->array[f->parameters.list[FM_P_WORD].offset] += 1.0f; /* would be another file */
+        assert_int_equal(
+            fm_weights_convert(f->path, &f->parameters, f->values, (fm_stored_type)kind, NULL, watch, &w, &err),
+            FM_E_ABORTED);
+        assert_true(w.done > all / 2 && w.done < all);
+        assert_int_equal(fm_blob_open(&spread, f->path, NULL), FM_OK);
+        assert_memory_equal(spread.data, alone.data, alone.size);
+        fm_blob_close(&spread);
+        fm_blob_close(&alone);
+    }
+}
+
 static void refuses_to_save_nan(void **state)
 {
     fixture *f = *state;
@@ -503,6 +553,7 @@ int main(void)
         TEST(refuses_16_bit_overflow),
         TEST(quantises),
         cmocka_unit_test(searches_the_scale),
+        TEST(converts_on_a_pool),
         TEST(refuses_to_save_nan),
         TEST(refuses_names_and_shapes),
         TEST(refuses_nan),

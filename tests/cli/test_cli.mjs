@@ -1,41 +1,15 @@
 // test_cli.mjs - the command line as its users meet it: help, exit codes, what stderr says, stdin, JSON. The results
 // of tokenising and training are tested elsewhere; the vocabularies and texts here are small and our own.
-// Run with `node --test tests/cli/test_cli.mjs`; FILLMASK_BIN names the program if it is not build/fillmask.
+// Run all of them with `node --test tests/cli/test_*.mjs`.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-
-const bin = process.env.FILLMASK_BIN ?? fileURLToPath(new URL('../../build/fillmask', import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), 'fillmask-cli-'));
-after(() => rmSync(folder, { recursive: true }));
+import { test } from 'node:test';
+import { bin, folder, refused, run } from './helper.mjs';
 
 const tokens = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'the', 'movie', '##s', 'were', 'na', '##ive', '.', '-'];
 writeFileSync(join(folder, 'vocab.txt'), tokens.join('\n') + '\n');
-
-function run(args, { input = '', env = {} } = {}) {
-  const result = spawnSync(bin, args, {
-    cwd: folder,
-    input,
-    encoding: 'utf8',
-    env: { ...process.env, FILLMASK_MODEL: '', ...env },
-  });
-  if (result.error) throw result.error;
-  assert.equal(result.signal, null);
-  return { code: result.status, out: result.stdout, err: result.stderr };
-}
-
-// One sentence on stderr, nothing on stdout.
-function refused(args, code, ...patterns) {
-  const result = run(args);
-  assert.equal(result.code, code, `${args.join(' ')}: ${result.err}`);
-  assert.equal(result.out, '');
-  assert.match(result.err, /^fillmask.*\n$/);
-  for (const pattern of patterns) assert.match(result.err, pattern);
-}
 
 const commands = run(['--help']).out.match(/^ {2}[a-z-]+(?= {2,}[a-z])/gm).map((line) => line.trim());
 
@@ -75,6 +49,12 @@ test('usage errors name the option, the value and what is allowed', () => {
   refused(['train-vocab', '--data', 'x'], 2, /-o is missing/);
   for (const size of ['20k', '', '5', '1e9', '0x40', ' 7', '99999999999999999999', 'nan'])
     refused(['train-vocab', '--size', size], 2, /--size is ".*"; it must be a whole number from 6 to 10000000\./);
+  refused(['train-vocab', '--data', '-', 'x', '-', '-o', 'x'], 2, /named 2 times; it can be read only once/);
+  refused(['train', '--data', '-', '--eval-data', '-', '-m', 'x', '-o', 'x'], 2, /can be read only once/);
+  for (const command of ['fill', 'tokenize']) refused([command, '-', '-'], 2, /can be read only once/);
+  // Every command takes these two, and stumbles over the third.
+  for (const command of commands)
+    refused([command, '--json', '--threads', '1', '--no-such-option'], 2, /: --no-such-option is no option/);
   refused(['train-vocab', '--format', 'xml'], 2, /--format is "xml"; it must be auto, jsonl, csv or txt\./);
   refused(['train-vocab', '--part=half'], 2, /--part is "half"; it must be all, train or held-out\./);
 });
@@ -115,6 +95,17 @@ test('tokenize: files that are not there, and no model', () => {
   assert.deepEqual(JSON.parse(out).ids, [2, 5, 3]);
 });
 
+test('tokenize: several texts give the same on any number of threads', () => {
+  const texts = Array.from({ length: 40 }, (_, i) => 'the movies were [MASK] '.repeat(i));
+  const [one, four] = [1, 4].map((threads) => run(['tokenize', '--vocab', 'vocab.txt', '--json', '--threads', `${threads}`, '--', ...texts]).out);
+  assert.equal(one, four);
+  assert.deepEqual(JSON.parse(one).map((text) => text.ids.length), texts.map((_, i) => 2 + 5 * i));
+});
+
+test('tokenize: compressed standard input is refused', () => {
+  refused(['tokenize', '--vocab', 'vocab.txt', '-'], 1, { input: Buffer.from([0x1f, 0x8b, 8, 0, 0]) }, /stdin is gzip data/);
+});
+
 test('colours are for terminals', () => {
   assert.ok(!run(['tokenize', '--vocab', 'missing.txt', 'a']).err.includes('\u001b'));
 });
@@ -151,6 +142,17 @@ test('train-vocab: files of every format give the same vocabulary', () => {
   assert.deepEqual(readdirSync(join(folder, 'learnt')).sort(), ['tokenizer.json', 'tokenizer_config.json', 'vocab.txt']);
   const { out } = run(['tokenize', '--vocab', 'learnt', '--json', '--no-special', 'The MOVIE']);
   assert.deepEqual(JSON.parse(out).tokens, ['the', 'movie']);
+});
+
+test('train-vocab: JSON', () => {
+  const { code, out } = run(['train-vocab', '--data', 'a.jsonl', '-o', 'learnt', '--size', '120', '--json']);
+  assert.equal(code, 0);
+  const { seconds, ...rest } = JSON.parse(out);
+  const lines = readFileSync(join(folder, 'learnt', 'vocab.txt'), 'utf8').trimEnd().split('\n');
+  assert.ok(seconds >= 0);
+  assert.deepEqual(rest, {
+    output: 'learnt', entries: lines.length, documents: 400, bytes: readFileSync(join(folder, 'a.jsonl')).length,
+  });
 });
 
 test('train-vocab: several files, and parts', () => {

@@ -1,9 +1,11 @@
 /* fuzz_reader.c - any bytes through the three readers: no crash, no endless loop, documents that end in a NUL. The
- * first byte picks the format. Build with clang -fsanitize=fuzzer,address,undefined. */
+ * first byte picks the format. */
 #include <stdio.h>
 #include <unistd.h>
 
 #include "train/train.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,9 +1,5 @@
 /* fuzz_safetensors.c - bytes from outside into core/model's two readers: safetensors (the first byte even) and
- * config.json (odd). Every byte that an accepted tensor announces is read, and every name is looked up.
- *
- *   clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -D_POSIX_C_SOURCE=200809L -Icore \
- *     tests/fuzz/fuzz_safetensors.c core/model/{config,safetensors}.c core/base/*.c -lcjson -lpthread -lm
- */
+ * config.json (odd). Every byte that an accepted tensor announces is read, and every name is looked up. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -8,8 +8,8 @@
 typedef struct pass {
     cpu *cpu;
     uint32_t heads, first;
-    size_t width, stride; /* of a head, of a row of q, k and v */
-    size_t longest;
+    size_t width, stride;   /* of a head, of a row of q, k and v */
+    size_t longest, memory; /* tokens of a sequence; floats a worker */
     const uint32_t *starts;
     const float *q, *k, *v, *d_out;
     float *out, *log_sums, *d_q, *d_k, *d_v;
@@ -63,12 +63,17 @@ static void weighted(const pass *x, const part *at, float *to, const float *weig
     cpu_gemm_small(x->cpu->kernels, &p, memory);
 }
 
+static float *scratch_of(const pass *x, int worker)
+{
+    return x->cpu->scratch + (size_t)worker * x->memory;
+}
+
 static void forward_task(void *context, size_t index, int worker)
 {
     const pass *x = context;
     const fm_kernels *kernels = x->cpu->kernels;
     part at = part_at(x, index);
-    float *weights = cpu_worker_scratch(x->cpu, worker), *memory = weights + x->longest * x->longest;
+    float *weights = scratch_of(x, worker), *memory = weights + x->longest * x->longest;
     scores(x, &at, weights, x->q, x->k, memory);
     for (size_t i = 0; i < at.length; i++) {
         float *row = weights + i * at.length, log_sum = kernels->softmax(at.length, row, x->scale);
@@ -87,7 +92,7 @@ static void backward_task(void *context, size_t index, int worker)
     const fm_kernels *kernels = x->cpu->kernels;
     part at = part_at(x, index);
     size_t square = x->longest * x->longest;
-    float *weights = cpu_worker_scratch(x->cpu, worker), *slopes = weights + square, *memory = slopes + square;
+    float *weights = scratch_of(x, worker), *slopes = weights + square, *memory = slopes + square;
 
     scores(x, &at, weights, x->q, x->k, memory);
     for (size_t i = 0; i < at.length; i++) {
@@ -113,20 +118,31 @@ static void backward_task(void *context, size_t index, int worker)
     weighted(x, &at, x->d_k, slopes, true, x->q, memory);
 }
 
-/* Fills in what both directions share; false if there is no memory or nothing to do. */
+/* Floats that a worker needs: `squares` squares of the longest sequence, and what a product packs. SIZE_MAX if the
+ * squares are beyond all memory; the rest is small beside them. */
+static size_t memory_of(const fm_kernels *kernels, size_t longest, size_t width, size_t squares)
+{
+    size_t square;
+    if (!fm_size_mul(longest, longest, &square) || square > SIZE_MAX / 16) return SIZE_MAX;
+    size_t across = cpu_small_size(kernels, longest, longest, width),
+           along = cpu_small_size(kernels, longest, width, longest);
+    size_t all = squares * square + (across > along ? across : along);
+    return (all + 15) / 16 * 16; /* workers do not share cache lines */
+}
+
+/* Fills in what both directions share; false if there is no memory. */
 static bool begin(pass *x, fm_backend *b, fm_tensor q, fm_tensor k, fm_tensor v, uint32_t heads, fm_tensor log_sums,
                   const fm_dropout *dropout, const fm_packing *packing, size_t squares)
 {
     cpu *c = (cpu *)b;
     size_t longest = packing->longest, width = q.cols / heads;
-    size_t across = cpu_small_size(c->kernels, longest, longest, width),
-           along = cpu_small_size(c->kernels, longest, width, longest);
     *x = (pass){.cpu = c,
                 .heads = heads,
                 .first = packing->first,
                 .width = width,
                 .stride = q.cols,
                 .longest = longest,
+                .memory = memory_of(c->kernels, longest, width, squares),
                 .starts = cpu_words(c, packing->starts),
                 .q = cpu_floats(c, q),
                 .k = cpu_floats(c, k),
@@ -134,7 +150,7 @@ static bool begin(pass *x, fm_backend *b, fm_tensor q, fm_tensor k, fm_tensor v,
                 .log_sums = log_sums.buffer ? cpu_floats(c, log_sums) : NULL,
                 .dropout = dropout && dropout->rate > 0.0f ? dropout : NULL,
                 .scale = 1.0f / sqrtf((float)width)};
-    return cpu_scratch(c, squares * longest * longest + (across > along ? across : along));
+    return cpu_scratch(c, (size_t)fm_pool_threads(c->pool), x->memory);
 }
 
 static size_t tasks_of(const fm_packing *packing, uint32_t heads)

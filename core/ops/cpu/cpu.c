@@ -8,6 +8,8 @@
 static const fm_kernels *const sets[] = {
 #if defined(__x86_64__)
     &fm_kernels_avx512, &fm_kernels_avx2,
+#elif defined(__wasm_simd128__)
+    &fm_kernels_wasm,
 #endif
     &fm_kernels_scalar};
 #define SETS (sizeof sets / sizeof *sets)
@@ -31,19 +33,19 @@ void cpu_fail_memory(cpu *c, size_t bytes)
     if (!c->first_error.status) fm_fail_memory(&c->first_error, bytes, "an operation of the model");
 }
 
-bool cpu_scratch(cpu *c, size_t floats)
+bool cpu_scratch(cpu *c, size_t count, size_t floats)
 {
-    floats = (floats + 15) / 16 * 16; /* workers do not share cache lines */
-    if (floats <= c->scratch_each) return true;
-    size_t workers = (size_t)fm_pool_threads(c->pool);
-    float *larger = floats > SIZE_MAX / workers ? NULL : fm_alloc(floats * workers, sizeof(float));
+    size_t all;
+    if (!fm_size_mul(count, floats, &all) || all > SIZE_MAX / sizeof(float)) all = SIZE_MAX / sizeof(float);
+    if (all <= c->scratch_size) return true;
+    float *larger = fm_alloc(all, sizeof(float));
     if (!larger) {
-        cpu_fail_memory(c, floats * workers * sizeof(float));
+        cpu_fail_memory(c, all * sizeof(float));
         return false;
     }
     fm_free(c->scratch);
     c->scratch = larger;
-    c->scratch_each = floats;
+    c->scratch_size = all;
     return true;
 }
 
@@ -226,6 +228,8 @@ const char *const *fm_cpu_instruction_sets(void)
 #if defined(__x86_64__)
         "avx512",
         "avx2",
+#elif defined(__wasm_simd128__)
+        FM_WASM_NAME,
 #endif
         "scalar",
         NULL
@@ -248,8 +252,14 @@ bool fm_cpu_has(const char *instruction_set)
 
 static fm_status choose(const fm_kernels **kernels, const char *name, fm_error *err)
 {
-    if (!name || strcmp(name, "auto") == 0) name = getenv("FILLMASK_ISA");
-    if (!name || !*name || strcmp(name, "auto") == 0) {
+    const char *from = "";
+#ifndef __EMSCRIPTEN__ /* which has no environment */
+    if (!name || strcmp(name, "auto") == 0) {
+        name = getenv("FILLMASK_ISA");
+        from = " in the environment variable FILLMASK_ISA";
+    }
+#endif
+    if (!name || (!*name && *from) || strcmp(name, "auto") == 0) {
         size_t best = 0;
         while (!sets[best]->supported()) best++; /* scalar, the last, always is */
         *kernels = sets[best];
@@ -258,9 +268,9 @@ static fm_status choose(const fm_kernels **kernels, const char *name, fm_error *
     *kernels = find_set(name);
     if (!*kernels)
         return fm_fail(err, FM_E_ARGUMENT,
-                       "The instruction set \"%.40s\" is unknown; use avx512, avx2, scalar or auto.", name);
+                       "The instruction set \"%.40s\"%s is unknown; use avx512, avx2, scalar or auto.", name, from);
     if (!(*kernels)->supported())
-        return fm_fail(err, FM_E_UNSUPPORTED, "This machine lacks the instruction set \"%s\"; use auto.", name);
+        return fm_fail(err, FM_E_UNSUPPORTED, "This machine lacks the instruction set \"%s\"%s; use auto.", name, from);
     return FM_OK;
 }
 

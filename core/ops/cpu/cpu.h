@@ -21,8 +21,8 @@ typedef struct cpu {
     size_t count, capacity;
     fm_error first_error; /* since the last finish() */
     float *left, *right;  /* packed blocks of the two operands of a product */
-    float *scratch;       /* of all workers */
-    size_t scratch_each;  /* floats a worker */
+    float *scratch;       /* for the operation that runs */
+    size_t scratch_size;  /* floats */
     fm_cpu_work work;
 } cpu;
 
@@ -31,12 +31,8 @@ float *cpu_floats(const cpu *c, fm_tensor x);
 uint32_t *cpu_words(const cpu *c, fm_tensor x);
 /* Keeps the first error for finish(). */
 void cpu_fail_memory(cpu *c, size_t bytes);
-/* Makes scratch_each at least `floats`; false (and the error kept) if memory lacks. */
-bool cpu_scratch(cpu *c, size_t floats);
-static inline float *cpu_worker_scratch(const cpu *c, int worker)
-{
-    return c->scratch + (size_t)worker * c->scratch_each;
-}
+/* Makes room for `count` pieces of `floats` each in scratch; false (and the error kept) if memory lacks. */
+bool cpu_scratch(cpu *c, size_t count, size_t floats);
 
 /* ---- gemm.c ---- */
 

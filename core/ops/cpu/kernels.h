@@ -1,7 +1,8 @@
 /* kernels.h - what one instruction set provides to the cpu backend: a matrix tile and row-wise vector loops.
  *
  * Kernels know nothing of tensors, threads or blocking; gemm.c, attention.c and rows.c do all that.
- * kernels_scalar.c is the plain reference; kernels_template.h is compiled once for each vector instruction set.
+ * kernels_scalar.c is the plain reference; kernels_template.h is compiled once for each vector instruction set. What
+ * comes of a NaN or an infinity is NaN or infinite wherever it is so by the formula; dropout alone may drop them.
  */
 #ifndef FM_KERNELS_H
 #define FM_KERNELS_H
@@ -60,6 +61,13 @@ extern const fm_kernels fm_kernels_scalar;
 #if defined(__x86_64__)
 extern const fm_kernels fm_kernels_avx2;
 extern const fm_kernels fm_kernels_avx512;
+#elif defined(__wasm_simd128__)
+extern const fm_kernels fm_kernels_wasm;
+#ifdef FM_RELAXED_SIMD
+#define FM_WASM_NAME "relaxed"
+#else
+#define FM_WASM_NAME "simd128"
+#endif
 #endif
 
 #endif

@@ -4,8 +4,9 @@
  *   NAME, SUPPORTED        name of the set, expression that tells whether the machine has it
  *   W, MR, NV              floats a vector, rows a tile, vectors across a tile
  *   vf, vi                 vectors of W floats and of W 32-bit integers
- *   LOAD STORE SET1 ADD SUB MUL DIV FMA(a*b+c) MAX MIN SQRT ROUND(to nearest)
- *   POW2(vf n)             2^n of integral n in [-126, 127]
+ *   LOAD STORE SET1 ADD SUB MUL DIV FMA(a*b+c) SQRT ROUND(to nearest)
+ *   MAX(a, b), MIN(a, b)   NaN if b is NaN; if only a is, either will do
+ *   POW2(vf n)             2^n of integral n in [-126, 127], 0 for -127, infinity for 128
  *   ABOVE(a, b)            how many lanes of a exceed those of b
  *   TRANSPOSE(to, ld, from, stride)   to[j * ld + i] = from[i * stride + j], i, j < W
  */
@@ -77,11 +78,11 @@ static inline float max_of(vf x)
 
 /* ---- functions ---- */
 
-/* exp(x) = 2^n exp(r), |r| <= ln 2 / 2, by its Taylor series to r^7 (truncation below 1e-8); below -87 it is 0-ish,
- * above 88 it stays at exp(88). */
+/* exp(x) = 2^n exp(r), |r| <= ln 2 / 2, by its Taylor series to r^7 (truncation below 1e-8). Where n would be -127 or
+ * 128, below -87.68 and above 88.37, it is 0 and infinity. NaN stays NaN. */
 static inline vf vexp(vf x)
 {
-    x = MIN(MAX(x, SET1(-87.0f)), SET1(88.0f));
+    x = MIN(SET1(89.0f), MAX(SET1(-88.0f), x));
     vf n = ROUND(MUL(x, SET1(1.44269504088896341f)));
     vf r = FMA(n, SET1(-0.693145751953125f), x);
     r = FMA(n, SET1(-1.428606820309417232e-6f), r);
@@ -225,7 +226,8 @@ static void layer_norm(size_t n, float *out, const float *x, const float *gamma,
     }
     float variance = sum_of(spread);
     for (size_t i = whole; i < n; i++) variance += (x[i] - mean) * (x[i] - mean);
-    float rstd = 1.0f / sqrtf(variance / (float)n + epsilon);
+    /* Overflow is made visible: an rstd of zero would turn it into beta. */
+    float rstd = isinf(variance) ? NAN : 1.0f / sqrtf(variance / (float)n + epsilon);
 #define BODY(load, save)                                                                                               \
     save(out + i, FMA(MUL(SUB(load(x + i), SET1(mean)), SET1(rstd)), load(gamma + i), load(beta + i)));
     EACH(n, BODY);

@@ -190,7 +190,7 @@ void cpu_layer_norm_backward(fm_backend *b, fm_tensor d_x, fm_tensor d_residual,
 {
     cpu *c = (cpu *)b;
     size_t width = sum.cols, chunks = chunks_of(sum.rows, CHUNK);
-    if (!cpu_scratch(c, 2 * width * chunks)) return;
+    if (!cpu_scratch(c, chunks, 2 * width)) return;
     norm n = {.cpu = c,
               .rows = sum.rows,
               .width = width,
@@ -233,7 +233,7 @@ static void columns_task(void *context, size_t index, int worker)
 void cpu_column_sums(cpu *c, float *to, const float *x, size_t rows, size_t cols)
 {
     size_t chunks = chunks_of(rows, CHUNK);
-    if (!cpu_scratch(c, chunks * cols)) return;
+    if (!cpu_scratch(c, chunks, cols)) return;
     columns n = {c, rows, cols, x, c->scratch};
     fm_pool_run(c->pool, chunks, columns_task, &n);
     for (size_t i = 0; i < chunks; i++) c->kernels->add(cols, to, n.partial + i * cols);
@@ -332,7 +332,7 @@ void cpu_sum_squares(fm_backend *b, fm_tensor squares, fm_tensor x)
 {
     cpu *c = (cpu *)b;
     size_t elements = (size_t)x.rows * x.cols, spans = chunks_of(elements, SPAN);
-    if (!cpu_scratch(c, 2 * spans)) return;
+    if (!cpu_scratch(c, spans, 2)) return;
     sum s = {c, elements, cpu_floats(c, x), (double *)(void *)c->scratch};
     fm_pool_run(c->pool, spans, squares_task, &s);
     double total = 0.0;

@@ -1,0 +1,563 @@
+/* augment.c - `fillmask augment`: variants of texts, of arguments or of the rows of a file, which stream through in
+ * order and in constant memory. What is changed is the business of core/tasks. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <regex.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tasks/tasks.h"
+
+#define PIECE 65536            /* bytes read at a time */
+#define ROWS_AHEAD 2048        /* rows in the queue */
+#define BYTES_AHEAD (32 << 20) /* and their bytes */
+#define REASONS_SHOWN 20
+
+typedef struct augment_command {
+    const char *model, *data, *field, *keep_file, *set;
+    cli_list keep, protect;
+    int action, format;
+    double rate, top_p, temperature;
+    int64_t count, least, most, variants, top_k, seed, skip, threads;
+    bool with_source, json, quiet;
+} augment_command;
+
+/* A row that waits for its variants, or goes by. */
+typedef struct pending {
+    struct pending *next;
+    fm_row row;
+} pending;
+
+typedef struct augmenting {
+    const augment_command *o;
+    fm_model *model;
+    fm_augmenter *augmenter;
+    regex_t *patterns;
+    size_t pattern_count;
+    fm_buffer keep_text; /* of --keep-file */
+    const char **kept;
+    size_t kept_count;
+    pending *first, *last;
+    size_t queued, queued_bytes;
+    uint64_t seen, written;    /* rows but for empty lines and a header: read, and written (or left out) */
+    uint64_t asked, unchanged; /* texts that were augmented; those and other rows that go out as they came */
+    bool skipping;
+    bool needs_newline; /* the last row that was written had none */
+    cli_progress progress;
+    uint64_t bytes, total; /* of the input: read, and all, 0 if unknown */
+    double started;
+} augmenting;
+
+/* ---- setting up ---- */
+
+/* The words to keep: of the options, and a word a line of a file. */
+static fm_status list_kept(augmenting *a, fm_error *err)
+{
+    const augment_command *o = a->o;
+    size_t lines = 0;
+    if (o->keep_file) {
+        fm_blob blob;
+        fm_status status = fm_blob_open(&blob, o->keep_file, err);
+        if (status) return status;
+        fm_buffer_add(&a->keep_text, blob.data, blob.size);
+        fm_blob_close(&blob);
+        if (a->keep_text.failed) return fm_fail_memory(err, blob.size, "the words to keep");
+        for (size_t i = 0; i < a->keep_text.size; i++) lines += a->keep_text.data[i] == '\n';
+    }
+    a->kept = calloc(o->keep.count + lines + 1, sizeof *a->kept);
+    if (!a->kept) return fm_fail_memory(err, lines * sizeof *a->kept, "the words to keep");
+    for (size_t i = 0; i < o->keep.count; i++) a->kept[a->kept_count++] = o->keep.items[i];
+    char *rest = a->keep_text.data;
+    for (char *word; (word = rest ? strtok_r(rest, "\r\n", &rest) : NULL) != NULL;) a->kept[a->kept_count++] = word;
+    return FM_OK;
+}
+
+static fm_status compile_patterns(augmenting *a, fm_error *err)
+{
+    const cli_list *list = &a->o->protect;
+    a->patterns = calloc(list->count + 1, sizeof *a->patterns);
+    if (!a->patterns) return fm_fail_memory(err, list->count * sizeof *a->patterns, "patterns");
+    for (; a->pattern_count < list->count; a->pattern_count++) {
+        int code = regcomp(&a->patterns[a->pattern_count], list->items[a->pattern_count], REG_EXTENDED);
+        if (code == 0) continue;
+        char reason[200];
+        regerror(code, &a->patterns[a->pattern_count], reason, sizeof reason);
+        return fm_fail(err, FM_E_ARGUMENT, "--protect \"%.200s\" is no extended regular expression: %s.",
+                       list->items[a->pattern_count], reason);
+    }
+    return FM_OK;
+}
+
+static fm_status set_up(augmenting *a, fm_error *err)
+{
+    const augment_command *o = a->o;
+    const char *folder = cli_model(o->model, err);
+    const fm_model_options options = {(int)o->threads, o->set};
+    if (!folder) return err->status;
+    fm_status status = compile_patterns(a, err);
+    if (!status) status = list_kept(a, err);
+    if (!status) status = fm_model_open(&a->model, folder, &options, err);
+    const fm_augment_options augment = {.action = (fm_augment_action)o->action,
+                                        .rate = o->rate,
+                                        .count = (uint32_t)o->count,
+                                        .least = (uint32_t)o->least,
+                                        .most = (uint32_t)o->most,
+                                        .variants = (uint32_t)o->variants,
+                                        .top_k = (uint32_t)o->top_k,
+                                        .top_p = o->top_p,
+                                        .temperature = o->temperature,
+                                        .seed = (uint64_t)o->seed,
+                                        .kept = a->kept,
+                                        .kept_count = a->kept_count};
+    if (!status) status = fm_augmenter_create(&a->augmenter, a->model, &augment, err);
+    return status;
+}
+
+static void release(augmenting *a)
+{
+    while (a->first) {
+        pending *p = a->first;
+        a->first = p->next;
+        fm_row_free(&p->row);
+        free(p);
+    }
+    fm_augmenter_destroy(a->augmenter);
+    fm_model_close(a->model);
+    for (size_t i = 0; i < a->pattern_count; i++) regfree(&a->patterns[i]);
+    free(a->patterns);
+    free(a->kept);
+    fm_buffer_free(&a->keep_text);
+}
+
+/* ---- texts ---- */
+
+static bool add_span(fm_span **spans, size_t *count, size_t *capacity, fm_span span)
+{
+    if (*count == *capacity) {
+        size_t larger = *capacity * 2 + 16;
+        fm_span *list = realloc(*spans, larger * sizeof *list);
+        if (!list) return false;
+        *spans = list;
+        *capacity = larger;
+    }
+    (*spans)[(*count)++] = span;
+    return true;
+}
+
+/* Where the patterns match, line by line. */
+static fm_status find_protected(const augmenting *a, const char *text, size_t size, fm_span **spans, size_t *count,
+                                fm_error *err)
+{
+    size_t capacity = 0;
+    if (a->pattern_count == 0) return FM_OK;
+    char *copy = malloc(size + 1);
+    if (!copy) return fm_fail_memory(err, size + 1, "a text");
+    memcpy(copy, text, size);
+    copy[size] = '\0';
+    for (char *at = copy; (at = memchr(at, '\n', (size_t)(copy + size - at))) != NULL;) *at++ = '\0';
+    bool good = true;
+    for (size_t p = 0; p < a->pattern_count; p++)
+        for (size_t line = 0; line <= size; line += strlen(copy + line) + 1) {
+            size_t at = line;
+            regmatch_t match;
+            while (good && regexec(&a->patterns[p], copy + at, 1, &match, at > line ? REG_NOTBOL : 0) == 0) {
+                const fm_span span = {(uint32_t)(at + (size_t)match.rm_so), (uint32_t)(at + (size_t)match.rm_eo)};
+                good = add_span(spans, count, &capacity, span);
+                at = span.end > span.start ? span.end : span.end + 1;
+                if (at > line + strlen(copy + line)) break;
+            }
+        }
+    free(copy);
+    return good ? FM_OK : fm_fail_memory(err, capacity * sizeof **spans, "the matches of patterns");
+}
+
+static fm_status ask(augmenting *a, uint64_t number, const char *text, size_t size, fm_error *err)
+{
+    fm_span *spans = NULL;
+    size_t count = 0;
+    fm_status status = find_protected(a, text, size, &spans, &count, err);
+    if (!status) status = fm_augmenter_add(a->augmenter, number, text, size, spans, count, err);
+    free(spans);
+    return status;
+}
+
+/* One stage of the network; progress shows, and Ctrl-C stops. */
+static fm_status work(augmenting *a, fm_error *err)
+{
+    bool more;
+    fm_status status = fm_augmenter_step(a->augmenter, &more, err);
+    double elapsed = fm_seconds() - a->started;
+    snprintf(a->progress.note, sizeof a->progress.note, "%llu texts, %.1f texts/s", (unsigned long long)a->asked,
+             elapsed > 0.0 ? (double)a->asked / elapsed : 0.0);
+    if (!status && !cli_progress_step(&a->progress, a->bytes, a->total))
+        status = fm_fail(err, FM_E_ABORTED, "Stopped.");
+    return status;
+}
+
+static void explain(augmenting *a, const char *what, uint64_t number, const char *reason)
+{
+    a->unchanged++;
+    if (a->o->quiet || a->unchanged > REASONS_SHOWN) return;
+    fprintf(stderr, "%sfillmask augment: %s %llu stays as it is. %s\n",
+            a->progress.drawn && a->progress.terminal ? "\r\033[K" : "", what, (unsigned long long)number, reason);
+    if (a->unchanged == REASONS_SHOWN) fprintf(stderr, "fillmask augment: Others are only counted from here on.\n");
+}
+
+/* ---- arguments ---- */
+
+static void add_json(fm_buffer *out, const char *text, const fm_augmented *result)
+{
+    fm_buffer_text(out, "{\"text\": ");
+    fm_buffer_json(out, text, strlen(text));
+    fm_buffer_text(out, ", \"variants\": [");
+    for (size_t i = 0; i < result->count; i++) {
+        if (i > 0) fm_buffer_text(out, ", ");
+        fm_buffer_json(out, result->variants[i].data, result->variants[i].size);
+    }
+    fm_buffer_text(out, "]}");
+}
+
+static void add_lines(augmenting *a, fm_buffer *out, const char *text, uint64_t number, const fm_augmented *result)
+{
+    if (a->o->with_source || result->count == 0) fm_buffer_format(out, "%s\n", text);
+    for (size_t i = 0; i < result->count; i++) {
+        fm_buffer_add(out, result->variants[i].data, result->variants[i].size);
+        fm_buffer_text(out, "\n");
+    }
+    if (result->count == 0) explain(a, "Text", number, result->reason);
+}
+
+static fm_status augment_arguments(augmenting *a, const cli_list *texts, fm_error *err)
+{
+    fm_buffer out = {0};
+    fm_status status = FM_OK;
+    for (size_t i = 0; i < texts->count && !status; i++) {
+        fm_augmented result = {0};
+        bool done = false;
+        status = ask(a, i, texts->items[i], strlen(texts->items[i]), err);
+        while (!status && !(done = fm_augmenter_take(a->augmenter, &result))) status = work(a, err);
+        if (!done) break;
+        a->asked++;
+        if (a->o->json) {
+            if (texts->count > 1) fm_buffer_text(&out, i ? ",\n " : "[");
+            add_json(&out, texts->items[i], &result);
+        } else add_lines(a, &out, texts->items[i], i + 1, &result);
+        fm_augmented_free(&result);
+    }
+    if (a->o->json) fm_buffer_text(&out, texts->count > 1 ? "]\n" : "\n");
+    if (!status) cli_print("augment", &out);
+    fm_buffer_free(&out);
+    return status;
+}
+
+/* ---- rows ---- */
+
+static void write_row(augmenting *a, const char *data, size_t size, bool continued)
+{
+    if (a->needs_newline && !continued) putchar('\n');
+    fwrite(data, 1, size, stdout); /* main sees if it fails */
+    a->needs_newline = size > 0 && data[size - 1] != '\n';
+}
+
+static fm_status write_variants(augmenting *a, const fm_row *row, const fm_augmented *result, fm_error *err)
+{
+    fm_status status = FM_OK;
+    if (result->count == 0 || a->o->with_source) write_row(a, row->raw, row->raw_size, row->continued);
+    for (size_t i = 0; i < result->count && !status; i++) {
+        fm_text out;
+        status = fm_row_write(row, result->variants[i].data, result->variants[i].size, &out, err);
+        if (status) break;
+        write_row(a, out.data, out.size, false);
+        free(out.data);
+    }
+    return status;
+}
+
+static bool counts(const fm_row *row)
+{
+    return row->text || row->reason[0];
+}
+
+/* Writes the rows that are done, up to the first that is not. */
+static fm_status write_done(augmenting *a, fm_error *err)
+{
+    fm_status status = FM_OK;
+    while (a->first && !status) {
+        pending *p = a->first;
+        fm_augmented result = {0};
+        if (p->row.text && !fm_augmenter_take(a->augmenter, &result)) return FM_OK;
+        status = write_variants(a, &p->row, &result, err);
+        a->asked += p->row.text != NULL;
+        a->written += counts(&p->row);
+        if (p->row.text && result.count == 0) explain(a, "The row on line", p->row.line, result.reason);
+        fm_augmented_free(&result);
+        a->first = p->next;
+        if (!a->first) a->last = NULL;
+        a->queued--;
+        a->queued_bytes -= p->row.raw_size;
+        fm_row_free(&p->row);
+        free(p);
+    }
+    return status;
+}
+
+/* Takes the row over. */
+static fm_status queue_row(augmenting *a, fm_row *row, fm_error *err)
+{
+    uint64_t number = a->seen;
+    if (!row->continued) a->skipping = number < (uint64_t)a->o->skip;
+    a->seen += counts(row);
+    if (a->skipping) {
+        a->written = a->seen;
+        fm_row_free(row);
+        return FM_OK;
+    }
+    pending *p = calloc(1, sizeof *p);
+    if (!p) {
+        fm_row_free(row);
+        return fm_fail_memory(err, sizeof *p, "a row");
+    }
+    p->row = *row;
+    if (a->last) a->last->next = p;
+    else a->first = p;
+    a->last = p;
+    a->queued++;
+    a->queued_bytes += row->raw_size;
+    if (row->reason[0]) explain(a, "The row on line", row->line, row->reason);
+    return row->text ? ask(a, number, row->text, row->text_size, err) : FM_OK;
+}
+
+static fm_status take_rows(augmenting *a, fm_rows *rows, fm_error *err)
+{
+    fm_row row;
+    bool more = true;
+    fm_status status = FM_OK;
+    while (!status && !(status = fm_rows_next(rows, &row, &more, err)) && more) {
+        status = queue_row(a, &row, err);
+        while (!status &&
+               (!fm_augmenter_wants(a->augmenter) || a->queued > ROWS_AHEAD || a->queued_bytes > BYTES_AHEAD)) {
+            status = work(a, err);
+            if (!status) status = write_done(a, err);
+        }
+    }
+    return status;
+}
+
+static fm_status fail_system(fm_error *err, const char *name, const char *what)
+{
+    return fm_fail(err, FM_E_IO, "%s could not be %s: %s.", name, what, strerror(errno));
+}
+
+static fm_status open_input(augmenting *a, const char *path, int *file, fm_error *err)
+{
+    bool standard = strcmp(path, "-") == 0;
+    *file = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    struct stat info;
+    if (*file < 0 || fstat(*file, &info) != 0) return fail_system(err, path, "opened");
+    if (S_ISDIR(info.st_mode)) return fm_fail(err, FM_E_IO, "%s is a folder; name a file.", path);
+    if (S_ISREG(info.st_mode)) a->total = (uint64_t)info.st_size;
+    return FM_OK;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t size = strlen(text), end_size = strlen(end);
+    return size >= end_size && strcasecmp(text + size - end_size, end) == 0;
+}
+
+/* By the option, the file's name, or its first character. */
+static fm_row_format format_of(const augment_command *o, const char *path, const char *data, size_t size)
+{
+    if (o->format == FM_TEXT_JSONL || o->format == FM_TEXT_CSV)
+        return o->format == FM_TEXT_CSV ? FM_ROWS_CSV : FM_ROWS_JSONL;
+    if (o->format == FM_TEXT_TXT) return FM_ROWS_LINES;
+    if (ends_with(path, ".csv")) return FM_ROWS_CSV;
+    if (ends_with(path, ".jsonl")) return FM_ROWS_JSONL;
+    size_t at = size >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    while (at < size && strchr(" \t\r\n", data[at]) && data[at]) at++;
+    return strcmp(path, "-") == 0 && at < size && data[at] == '{' ? FM_ROWS_JSONL : FM_ROWS_LINES;
+}
+
+/* Formats that would go by as rows without sense. */
+static bool is_other_data(const char *data, size_t size)
+{
+    static const char *const starts[] = {"\x1f\x8b", "\3757zXZ", "\x28\xb5\x2f\xfd", "PK\x03\x04", "\xff\xfe", "\xfe\xff"};
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
+        if (size >= strlen(starts[i]) && memcmp(data, starts[i], strlen(starts[i])) == 0) return true;
+    return false;
+}
+
+/* Whether reading would not wait. */
+static bool is_ready(int file)
+{
+    struct pollfd wanted = {.fd = file, .events = POLLIN};
+    return poll(&wanted, 1, 0) != 0;
+}
+
+/* Up to PIECE bytes, at least enough to tell what they are if they are the first; none at the end. */
+static fm_status read_piece(const char *path, int file, char *piece, size_t least, size_t *size, fm_error *err)
+{
+    for (*size = 0; *size < least;) {
+        ssize_t got = read(file, piece + *size, PIECE - *size);
+        if (got == 0) break;
+        if (got < 0 && errno != EINTR) return fail_system(err, path, "read");
+        if (got < 0 && cli_interrupted()) return fm_fail(err, FM_E_ABORTED, "Stopped.");
+        if (got > 0) *size += (size_t)got;
+    }
+    return FM_OK;
+}
+
+static fm_status stream(augmenting *a, const char *path, int file, char *piece, fm_rows **rows, fm_error *err)
+{
+    fm_status status = FM_OK;
+    for (bool ended = false; !status && !(ended && !a->first);) {
+        if (ended || (a->first && !is_ready(file))) { /* time to work on what is there */
+            status = work(a, err);
+            if (!status) status = write_done(a, err);
+            if (!ended && !a->first) fflush(stdout);
+            continue;
+        }
+        size_t size;
+        status = read_piece(path, file, piece, *rows ? 1 : 8, &size, err);
+        if (!status && !*rows && is_other_data(piece, size))
+            return fm_fail(err, FM_E_UNSUPPORTED, "It is compressed or UTF-16, not text in UTF-8; convert it first.");
+        if (!status && !*rows) status = fm_rows_create(rows, format_of(a->o, path, piece, size), a->o->field, err);
+        ended = size == 0;
+        a->bytes += size;
+        if (!status) status = fm_rows_push(*rows, piece, size, err);
+        if (!status) status = take_rows(a, *rows, err);
+        if (!status) status = write_done(a, err);
+    }
+    return status;
+}
+
+static fm_status augment_file(augmenting *a, const char *path, fm_error *err)
+{
+    int file;
+    fm_rows *rows = NULL;
+    fm_status status = open_input(a, path, &file, err);
+    char *piece = malloc(PIECE);
+    if (!status && !piece) status = fm_fail_memory(err, PIECE, "reading");
+    if (!status) status = stream(a, path, file, piece, &rows, err);
+    fm_rows_destroy(rows);
+    free(piece);
+    if (file > STDIN_FILENO) close(file);
+    if (status == FM_E_ABORTED)
+        return fm_fail(err, status, "Stopped after %llu rows; --skip %llu goes on with the others.",
+                       (unsigned long long)a->written, (unsigned long long)a->written);
+    if (!status && a->asked == 0 && a->unchanged > 0)
+        status = fm_fail(err, FM_E_FORMAT, "None of its %llu rows has a text.", (unsigned long long)a->unchanged);
+    if (status) {
+        fm_error cause = *err;
+        fm_fail(err, status, "%.300s: %.600s", strcmp(path, "-") ? path : "Standard input", cause.text);
+    }
+    return status;
+}
+
+/* ---- the command ---- */
+
+static int augment(const augment_command *o, const cli_list *texts)
+{
+    fm_error err;
+    augmenting a = {.o = o};
+    const char *path = o->data ? o->data : strcmp(texts->items[0], "-") == 0 ? "-" : NULL;
+    fm_status status = set_up(&a, &err);
+    cli_progress_begin(&a.progress, "Augmenting", NULL, o->quiet || (path && isatty(STDOUT_FILENO)));
+    a.started = fm_seconds();
+    if (!status) status = path ? augment_file(&a, path, &err) : augment_arguments(&a, texts, &err);
+    cli_progress_end(&a.progress);
+    if (!status && path && !o->quiet && a.unchanged > 0)
+        fprintf(stderr, "fillmask augment: %llu of %llu rows stayed as they were.\n", (unsigned long long)a.unchanged,
+                (unsigned long long)(a.written - (uint64_t)o->skip));
+    release(&a);
+    return status ? cli_print_error("augment", &err) : CLI_OK;
+}
+
+int cli_augment(int argc, char **argv)
+{
+    static const char *const actions[] = {"substitute", "insert", "delete", NULL};
+    const fm_augment_options defaults = fm_augment_defaults();
+    augment_command o = {.rate = defaults.rate,
+                         .top_p = defaults.top_p,
+                         .temperature = defaults.temperature,
+                         .least = defaults.least,
+                         .variants = defaults.variants,
+                         .top_k = defaults.top_k};
+    const cli_option options[] = {
+        {"model", 'm', CLI_STRING, &o.model, "FOLDER", "the model (default: the one that ships)", 0, 0, NULL},
+        {"data", 0, CLI_STRING, &o.data, "FILE", "augment the rows of this file: .jsonl, .csv or lines", 0, 0, NULL},
+        {"field", 0, CLI_STRING, &o.field, "NAME", "the field or column that holds the text (default text)", 0, 0,
+         NULL},
+        {"format", 0, CLI_CHOICE, &o.format, "FORMAT", "auto, jsonl, csv or txt (default auto)", 0, 0, cli_formats},
+        {"action", 'a', CLI_CHOICE, &o.action, "WHAT", "substitute, insert or delete words (default substitute)", 0, 0,
+         actions},
+        {"variants", 'n', CLI_INTEGER, &o.variants, "N", "of each text, all different (default 1)", 1, 10000, NULL},
+        {"rate", 0, CLI_NUMBER, &o.rate, "R", "share of the words that may be changed (default 0.15)", 0, 1, NULL},
+        {"count", 0, CLI_INTEGER, &o.count, "N", "changes of a text, instead of a share", 0, 1e6, NULL},
+        {"min", 0, CLI_INTEGER, &o.least, "N", "changes of a text at least (default 1)", 0, 1e6, NULL},
+        {"max", 0, CLI_INTEGER, &o.most, "N", "changes of a text at most (default 0: any number)", 0, 1e6, NULL},
+        {"top-k", 'k', CLI_INTEGER, &o.top_k, "N", "draw new words from the N best, 0 for all (default 20)", 0, 1e6,
+         NULL},
+        {"top-p", 0, CLI_NUMBER, &o.top_p, "P", "and from the best that have this probability together (default 1)",
+         1e-6, 1, NULL},
+        {"temperature", 0, CLI_NUMBER, &o.temperature, "T", "0 takes the best word, more is more daring (default 1)", 0,
+         1000, NULL},
+        {"seed", 0, CLI_INTEGER, &o.seed, "N", "of all that is drawn (default 0)", 0, 9e15, NULL},
+        {"keep", 0, CLI_LIST, &o.keep, "WORD", "never change this word; may be repeated", 0, 0, NULL},
+        {"keep-file", 0, CLI_STRING, &o.keep_file, "FILE", "never change these words: a file with a word a line", 0, 0,
+         NULL},
+        {"protect", 0, CLI_LIST, &o.protect, "REGEX",
+         "never change what this POSIX extended regular expression matches in a line; may be repeated", 0, 0, NULL},
+        {"with-source", 0, CLI_FLAG, &o.with_source, NULL, "write each text before its variants", 0, 0, NULL},
+        {"skip", 0, CLI_INTEGER, &o.skip, "N", "leave out the first N rows, which were done before", 0, 9e15, NULL},
+        {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
+        {"isa", 0, CLI_STRING, &o.set, "SET", "instruction set: auto, avx512, avx2 or scalar (default auto)", 0, 0,
+         NULL},
+        {"json", 0, CLI_FLAG, &o.json, NULL, "print the variants of arguments as JSON", 0, 0, NULL},
+        {"quiet", 'q', CLI_FLAG, &o.quiet, NULL, "show neither progress nor reasons", 0, 0, NULL},
+    };
+    const cli_usage usage = {
+        .command = "augment",
+        .operands = "TEXT...",
+        .least_operands = 0,
+        .most_operands = SIZE_MAX,
+        .about = "Makes variants of texts: some of their words become others that the model\n"
+                 "expects there, or words are put in, or taken out. Every other byte stays. Only\n"
+                 "plain words are changed: numbers, addresses, tags, placeholders, contractions\n"
+                 "and words joined by marks stay. A TEXT of - is standard input, which like --data\n"
+                 "streams through row by row: JSON lines, CSV (of which the text's field is\n"
+                 "exchanged) or a text a line. A row that cannot be changed goes out as it came,\n"
+                 "with a reason on stderr.\n",
+        .examples = "  fillmask augment -n 3 \"This movie was really good.\"\n"
+                    "  fillmask augment --data reviews.jsonl --rate 0.2 > more.jsonl\n"
+                    "  fillmask augment -a delete --count 2 --protect '[A-Z][a-z]+ [A-Z][a-z]+' \\\n"
+                    "      --format csv --field review - < reviews.csv\n",
+        .options = options,
+        .option_count = sizeof options / sizeof *options,
+    };
+    cli_list texts = {0};
+    int code;
+    if (cli_parse(&usage, argc, argv, &texts, &code)) {
+        bool standard = false;
+        for (size_t i = 0; i < texts.count; i++) standard = standard || strcmp(texts.items[i], "-") == 0;
+        size_t sources = texts.count + (o.data != NULL);
+        if (sources == 0)
+            code = cli_usage_error("augment", "There is nothing to augment; give texts, - or --data FILE.");
+        else if ((standard || o.data) && sources > 1)
+            code = cli_usage_error("augment", "Give either texts, or - for standard input, or --data FILE.");
+        else if (o.most > 0 && o.least > o.most)
+            code = cli_usage_error("augment", "--min %lld is more than --max %lld.", (long long)o.least,
+                                   (long long)o.most);
+        else code = augment(&o, &texts);
+    }
+    cli_list_free(&texts);
+    cli_list_free(&o.keep);
+    cli_list_free(&o.protect);
+    return code;
+}

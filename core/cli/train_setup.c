@@ -1,0 +1,273 @@
+/* train_setup.c - what `fillmask train` opens, reads and plans before the first step, and how it is released. */
+#include "cli/train_run.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static fm_status in_folder(char **path, const char *folder, const char *name, fm_error *err)
+{
+    *path = fm_path_join(folder, name);
+    return *path ? FM_OK : fm_fail_memory(err, strlen(folder), "the name of a file");
+}
+
+/* ---- what is trained ---- */
+
+static fm_status open_model(train_run *run, fm_error *err)
+{
+    const train_options *o = run->o;
+    char *config = NULL, *tensors = NULL;
+    fm_safetensors *file;
+    fm_status status = in_folder(&config, o->model, "config.json", err);
+    if (!status) status = in_folder(&tensors, o->model, "model.safetensors", err);
+    if (!status) status = fm_config_read(&run->config, config, err);
+    if (!status) status = fm_tokenizer_open(&run->tokenizer, o->model, err);
+    if (!status) status = fm_parameters_make(&run->parameters, &run->config, err);
+    if (!status) status = fm_safetensors_open(&file, tensors, err);
+    if (!status) status = fm_weights_load(&run->weights, &run->parameters, file, tensors, err);
+    free(config);
+    free(tensors);
+    return status;
+}
+
+static fm_status new_model(train_run *run, fm_error *err)
+{
+    const train_options *o = run->o;
+    fm_status status = fm_tokenizer_open(&run->tokenizer, o->tokenizer, err);
+    if (status) return status;
+    if (o->hidden % o->heads != 0)
+        return fm_fail(err, FM_E_ARGUMENT, "--hidden %lld is not a multiple of --heads %lld; choose others.",
+                       (long long)o->hidden, (long long)o->heads);
+    run->config = (fm_config){.vocab_size = fm_tokenizer_size(run->tokenizer),
+                              .hidden = (uint32_t)o->hidden,
+                              .layers = (uint32_t)o->layers,
+                              .heads = (uint32_t)o->heads,
+                              .feed_forward = (uint32_t)(o->feed_forward ? o->feed_forward : 4 * o->hidden),
+                              .positions = (uint32_t)o->positions,
+                              .dropout = 0.1f,
+                              .attention_dropout = 0.1f,
+                              .initializer_range = 0.02f};
+    return fm_parameters_make(&run->parameters, &run->config, err);
+}
+
+static fm_status start_values(train_run *run, fm_error *err)
+{
+    size_t elements = (size_t)run->parameters.elements;
+    run->values = fm_alloc(elements, sizeof(float));
+    run->pointers = calloc(run->parameters.count, sizeof *run->pointers);
+    if (!run->values || !run->pointers) return fm_fail_memory(err, elements * sizeof(float), "the weights");
+    for (size_t i = 0; i < run->parameters.count; i++) {
+        const fm_parameter *p = &run->parameters.list[i];
+        run->pointers[i] = run->values + p->offset;
+        if (run->o->model)
+            memcpy(run->values + p->offset, run->weights.values[i], (size_t)p->rows * p->cols * sizeof(float));
+    }
+    if (run->o->model) return FM_OK;
+    return fm_initialise(run->values, &run->config, &run->parameters, (uint32_t)run->o->seed, run->o->init == 1,
+                         &run->corpus, err);
+}
+
+static fm_status read_data(train_run *run, const cli_list *data, int part, const char *cache_name, fm_corpus *corpus,
+                           fm_error *err)
+{
+    char *cache = NULL;
+    fm_status status = in_folder(&cache, run->o->output, cache_name, err);
+    if (status) return status;
+    const cli_corpus_options options = {.data = data,
+                                        .field = run->o->field,
+                                        .format = (fm_text_format)run->o->format,
+                                        .part = (fm_part)part,
+                                        .tokenizer = run->tokenizer,
+                                        .pool = fm_cpu_pool(run->backend),
+                                        .cache = cache,
+                                        .quiet = run->o->quiet};
+    status = cli_corpus(&options, corpus, err);
+    free(cache);
+    return status;
+}
+
+/* ---- the plan ---- */
+
+/* "64:0.7,128:1": chunks of 64 for the first 70% of the steps. The tokens a step stay those of --batch times
+ * --length. */
+static fm_status plan_phases(train_run *run, uint64_t steps, fm_error *err)
+{
+    const train_options *o = run->o;
+    fm_train_options *t = &run->options;
+    if (!o->lengths) {
+        t->phases[0] = (fm_phase){run->length, (uint32_t)o->batch, steps};
+        t->phase_count = 1;
+        return FM_OK;
+    }
+    double before = 0.0;
+    for (const char *at = o->lengths; t->phase_count < FM_MOST_PHASES;) {
+        char *next;
+        unsigned long length = strtoul(at, &next, 10);
+        double end = *next == ':' ? strtod(next + 1, &next) : 1.0;
+        if (next == at || (*next != '\0' && *next != ',') || length < 2 || length > run->config.positions ||
+            !(end > before && end <= 1.0))
+            break;
+        uint64_t batch = (uint64_t)o->batch * run->length / length;
+        t->phases[t->phase_count++] =
+            (fm_phase){(uint32_t)length, batch ? (uint32_t)batch : 1, (uint64_t)(end * (double)steps + 0.5)};
+        if (*next == '\0' && end == 1.0) return FM_OK;
+        if (*next == '\0') break;
+        before = end;
+        at = next + 1;
+    }
+    return fm_fail(err, FM_E_ARGUMENT,
+                   "--lengths \"%.60s\" is not LENGTH:END,... with lengths up to the model's %u positions and rising "
+                   "ends, the last one 1; for example 64:0.8,128:1.",
+                   o->lengths, run->config.positions);
+}
+
+/* Steps as asked for, or as many as the epochs take. */
+static fm_status plan_steps(train_run *run, uint64_t *steps, fm_error *err)
+{
+    const train_options *o = run->o;
+    fm_chunks chunks;
+    fm_status status = fm_chunks_make(&chunks, &run->corpus, run->length, err);
+    if (status) return status;
+    run->chunks = o->limit > 0 && o->limit < chunks.count ? (uint32_t)o->limit : chunks.count;
+    fm_chunks_free(&chunks);
+    uint64_t each = (run->chunks + (uint64_t)o->batch - 1) / (uint64_t)o->batch;
+    *steps = o->steps > 0 ? (uint64_t)o->steps : (uint64_t)ceil((double)each * o->epochs);
+    if (!o->quiet)
+        fprintf(stderr, "%llu documents, %.1f million tokens, %u chunks of %u; %llu steps\n",
+                (unsigned long long)run->corpus.documents, (double)run->corpus.tokens / 1e6, run->chunks, run->length,
+                (unsigned long long)*steps);
+    return FM_OK;
+}
+
+static fm_status plan(train_run *run, fm_error *err)
+{
+    const train_options *o = run->o;
+    uint64_t steps;
+    if (o->dropout >= 0.0) run->config.dropout = run->config.attention_dropout = (float)o->dropout;
+    run->options = (fm_train_options){.learning_rate = o->rate,
+                                      .beta1 = 0.9,
+                                      .beta2 = 0.999,
+                                      .epsilon = 1e-8,
+                                      .weight_decay = o->decay,
+                                      .clip = o->clip,
+                                      .dropout = run->config.dropout > 0.0f || run->config.attention_dropout > 0.0f,
+                                      .mask_rate = (float)o->mask_rate,
+                                      .whole_words = o->whole_words,
+                                      .seed = (uint32_t)o->seed,
+                                      .micro_tokens = o->micro > run->length ? (uint32_t)o->micro : run->length,
+                                      .limit = (uint32_t)o->limit};
+    fm_status status = plan_steps(run, &steps, err);
+    if (status) return status;
+    run->options.warmup = (uint64_t)(o->warmup < 1.0 ? o->warmup * (double)steps : o->warmup);
+    return plan_phases(run, steps, err);
+}
+
+/* ---- the whole ---- */
+
+static fm_status save_description(train_run *run, fm_error *err)
+{
+    char *config = NULL;
+    fm_status status = in_folder(&config, run->o->output, "config.json", err);
+    if (!status) status = fm_config_write(&run->config, config, err);
+    if (!status) status = fm_tokenizer_save(run->tokenizer, run->o->output, run->config.positions, err);
+    free(config);
+    return status;
+}
+
+/* Refuses folders whose content would be lost. */
+static fm_status check_output(const train_run *run, bool begun, fm_error *err)
+{
+    const train_options *o = run->o;
+    if (o->model && cli_same_file(o->model, o->output))
+        return fm_fail(err, FM_E_ARGUMENT, "%s is the model to go on from; name another folder with -o.", o->output);
+    if (begun && !o->resume)
+        return fm_fail(err, FM_E_ARGUMENT,
+                       "%s already holds a training; go on with --resume, or name another folder with -o.", o->output);
+    if (!begun && fm_file_exists(run->tensors))
+        return fm_fail(err, FM_E_ARGUMENT,
+                       "%s already holds a model, and no checkpoint to go on from; name another folder with -o.",
+                       o->output);
+    return FM_OK;
+}
+
+static fm_status open_output(train_run *run, bool *begun, fm_error *err)
+{
+    const char *folder = run->o->output;
+    fm_status status = in_folder(&run->checkpoint, folder, "checkpoint.safetensors", err);
+    if (!status) status = in_folder(&run->tensors, folder, "model.safetensors", err);
+    if (!status) status = in_folder(&run->log, folder, "log.jsonl", err);
+    if (!status) status = in_folder(&run->picture, folder, "report.svg", err);
+    if (status) return status;
+    *begun = fm_file_exists(run->checkpoint);
+    status = check_output(run, *begun, err);
+    return status ? status : fm_make_folder(folder, err);
+}
+
+/* The data of the evaluations, which must not turn out to be too short when the training is over. */
+static fm_status read_eval_data(train_run *run, fm_error *err)
+{
+    const train_options *o = run->o;
+    fm_chunks chunks;
+    if (o->eval_data.count == 0) return FM_OK;
+    fm_status status = read_data(run, &o->eval_data, o->eval_part, "eval.tokens", &run->eval_corpus, err);
+    if (!status) status = fm_chunks_make(&chunks, &run->eval_corpus, run->length, err);
+    if (!status) fm_chunks_free(&chunks);
+    return status;
+}
+
+/* Goes on where the checkpoint and, up to there, the log are. */
+static fm_status resume(train_run *run, fm_error *err)
+{
+    fm_log log;
+    fm_status status = fm_checkpoint_load(run->trainer, run->checkpoint, err);
+    if (status) return status;
+    run->first_step = fm_trainer_report(run->trainer)->step;
+    run->first_tokens = fm_trainer_report(run->trainer)->tokens;
+    status = fm_log_cut(run->log, run->first_step, err);
+    if (!status) status = fm_log_read(&log, run->log, err);
+    if (status) return status;
+    for (size_t i = 0; i < log.count; i++)
+        if (!log.points[i].evaluation) {
+            run->before = log.points[i].seconds;
+            run->shown_loss = log.points[i].loss;
+        }
+    fm_log_free(&log);
+    return FM_OK;
+}
+
+fm_status train_prepare(train_run *run, fm_error *err)
+{
+    const train_options *o = run->o;
+    bool begun = false;
+    fm_status status = open_output(run, &begun, err);
+    if (!status) status = fm_cpu_create(&run->backend, o->set, (int)o->threads, err);
+    if (!status) status = o->model ? open_model(run, err) : new_model(run, err);
+    if (!status) status = cli_chunk_length(o->length, run->config.positions, &run->length, err);
+    if (!status) status = read_data(run, &o->data, o->part, "train.tokens", &run->corpus, err);
+    if (!status) status = read_eval_data(run, err);
+    if (!status) status = start_values(run, err);
+    if (!status) status = plan(run, err);
+    if (!status)
+        status = fm_trainer_create(&run->trainer, &run->config, &run->parameters, run->tokenizer, run->backend,
+                                   &run->corpus, &run->options, run->pointers, err);
+    if (!status) status = begun ? resume(run, err) : fm_file_replace(run->log, "", 0, err);
+    if (!status) status = save_description(run, err);
+    return status;
+}
+
+void train_release(train_run *run)
+{
+    fm_trainer_destroy(run->trainer);
+    fm_corpus_free(&run->corpus);
+    fm_corpus_free(&run->eval_corpus);
+    if (run->backend) run->backend->ops->destroy(run->backend);
+    fm_weights_free(&run->weights);
+    fm_parameters_free(&run->parameters);
+    fm_tokenizer_close(run->tokenizer);
+    fm_free(run->values);
+    free(run->pointers);
+    free(run->checkpoint);
+    free(run->tensors);
+    free(run->log);
+    free(run->picture);
+}

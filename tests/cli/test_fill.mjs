@@ -1,0 +1,132 @@
+// test_fill.mjs - `fillmask fill`, `eval` and `bench` on a small model that is trained here.
+import assert from 'node:assert/strict';
+import { gzipSync } from 'node:zlib';
+import { before, test } from 'node:test';
+import { json, jsonl, readJson, refused, run, texts, trainModel, works, write, writeData } from './helper.mjs';
+
+before(() => {
+  writeData();
+  trainModel();
+});
+
+const fill = (...args) => json(['fill', '-m', 'model', ...args]);
+const text = 'The MOVIE  [MASK] good,\tand its plot was bad.';
+
+test('fill: one mask gives a list of fillings, best first', () => {
+  const fillings = fill(text);
+  const vocabulary = readJson('model', 'tokenizer.json').model.vocab;
+  assert.equal(fillings.length, 5);
+  for (const [i, { score, token, token_str: word, sequence, start, end }] of fillings.entries()) {
+    assert.ok(score > 0 && score < 1 && (i === 0 || score <= fillings[i - 1].score));
+    assert.equal(token, vocabulary[word]);
+    assert.equal(text.slice(start, end), '[MASK]');
+    // Case and spacing stay as they are.
+    if (!word.startsWith('##')) assert.equal(sequence, `The MOVIE  ${word} good,\tand its plot was bad.`);
+  }
+  assert.equal(fillings[0].token_str, 'was');
+  assert.ok(fillings.reduce((sum, { score }) => sum + score, 0) <= 1.000001);
+});
+
+test('fill: all fillings are the whole vocabulary, and their probabilities sum to 1', () => {
+  const size = json(['info', 'model']).vocab_size;
+  const fillings = fill('-k', '1000000', text);
+  assert.equal(fillings.length, size);
+  assert.equal(new Set(fillings.map(({ token }) => token)).size, size);
+  assert.ok(Math.abs(fillings.reduce((sum, { score }) => sum + score, 0) - 1) < 1e-5);
+  assert.deepEqual(fill('-k3', text), fillings.slice(0, 3));
+  const piece = fillings.find(({ token_str: word }) => word.startsWith('##'));
+  assert.equal(piece.sequence, `The MOVIE${piece.token_str.slice(2)} good,\tand its plot was bad.`);
+});
+
+test('fill: offsets count bytes of the text', () => {
+  const [{ start, end, sequence }] = fill('-k', '1', 'Caf\u00e9 \u{1F3AC}: the movie [MASK] good.');
+  assert.deepEqual([start, end], [22, 28]);
+  assert.match(sequence, /^Caf\u00e9 \u{1F3AC}: the movie \w+ good\.$/u);
+});
+
+test('fill: several masks, several texts', () => {
+  const masks = fill('-k', '2', 'The [MASK] was [MASK], and its plot was bad.');
+  assert.deepEqual(masks.map((list) => [list.length, list[0].start]), [[2, 4], [2, 15]]);
+  assert.match(masks[1][0].sequence, /^The \[MASK\] was \w+, and/);
+  const several = fill('-k', '1', text, 'We saw it in the [MASK] 1960.');
+  assert.deepEqual(several, [fill('-k', '1', text), fill('-k', '1', 'We saw it in the [MASK] 1960.')]);
+});
+
+test('fill: stdin is a text a line', () => {
+  const other = 'We [MASK] it in the year 1960.';
+  const answer = json(['fill', '-m', 'model', '-'], { input: `${text}\r\n\n${other}` });
+  assert.deepEqual(answer, [fill(text), fill(other)]);
+  assert.deepEqual(json(['fill', '-m', 'model', '-'], { input: `${other}\n` }), [fill(other)]);
+  assert.deepEqual(json(['fill', '-m', 'model', '-'], { input: '' }), []);
+});
+
+test('fill: a picture for people', () => {
+  const lines = works(['fill', '-m', 'model', '-k', '2', text]).split('\n');
+  assert.equal(lines[0], text);
+  assert.match(lines[1], /^ {2}was +\d+\.\d % {2}\u2588+/);
+  assert.equal(lines.length, 4);
+});
+
+test('fill: the same on any number of threads', () => {
+  const [one, three] = ['1', '3'].map((threads) => works(['fill', '-m', 'model', '--json', '--threads', threads, text]));
+  assert.equal(one, three);
+});
+
+test('fill: what cannot be filled', () => {
+  const refuse = (args, ...patterns) => refused(['fill', '-m', 'model', ...args], 1, ...patterns);
+  refuse(['The movie was good.'], /has no \[MASK\]/);
+  refuse([''], /has no \[MASK\]/);
+  refuse([text, 'no mask here'], /Text 2: .*has no \[MASK\]/);
+  refuse(['-'], { input: `${text}\n\nno mask here\n` }, /Line 3 of stdin: .*has no \[MASK\]/);
+  refuse(['-'], { input: gzipSync(text) }, /stdin is gzip data/, /gzip -dc/);
+  refuse(['[MASK] ' + 'good '.repeat(30)], /has 33 tokens, more than the model's 32 positions; shorten it/);
+  assert.equal(fill('[MASK] ' + 'good '.repeat(29)).length, 5);
+  refuse(['--isa', 'mmx', text], /mmx/);
+  refused(['fill', '-m', 'model'], 2, /argument is missing/);
+  refused(['fill', '-m', 'model', '-k', '0', text], 2, /--top-k is "0"/);
+});
+
+test('eval: the figures, and where they come from', () => {
+  const args = ['eval', '-m', 'model', '--data', 'held.jsonl', '--length', '16'];
+  const result = json([...args, '-q']);
+  assert.deepEqual(Object.keys(result), ['loss', 'perplexity', 'accuracy', 'top5_accuracy', 'mask_accuracy',
+    'nats_per_character', 'masked_tokens', 'chunks']);
+  assert.ok(Math.abs(Math.log(result.perplexity) - result.loss) < 1e-4);
+  assert.ok(result.accuracy > 0.3 && result.accuracy <= result.top5_accuracy && result.top5_accuracy <= 1);
+  assert.ok(result.loss > 0 && result.loss < 4);
+  const tokens = json(['tokenize', '-m', 'model', '--', ...texts.filter((_, i) => i % 9 === 0).map((t) => t.replace('The', 'This'))]);
+  const count = tokens.reduce((sum, { ids }) => sum + ids.length, 0);
+  assert.equal(result.chunks, Math.floor(count / 16));
+  assert.ok(result.masked_tokens > 0.1 * count && result.masked_tokens < 0.2 * count);
+  // The masks are fixed: again, and on other threads, nothing changes; another seed draws others.
+  assert.deepEqual(json([...args, '--threads', '1']), result);
+  assert.deepEqual(json(['eval', '-m', 'model', '--length', '16', '--data', '-'], { input: jsonl(texts) }),
+    json(['eval', '-m', 'model', '--length', '16', '--data', 'data.jsonl']));
+  assert.notEqual(json([...args, '--seed', '7']).loss, result.loss);
+  assert.equal(json([...args, '--limit', '3']).chunks, 3);
+  assert.match(works(args), /^perplexity +\d/m);
+});
+
+test('eval: what it cannot measure', () => {
+  const refuse = (args, ...patterns) => refused(['eval', '-m', 'model', ...args], 1, ...patterns);
+  write('short.txt', 'good movie\n');
+  refuse(['--data', 'missing.jsonl'], /missing\.jsonl could not be opened/);
+  refuse(['--data', 'short.txt'], /4 tokens in 1 documents, which gives no chunk of 32/);
+  refuse(['--data', 'held.jsonl', '--length', '33'], /--length 33 is more than the model's 32 positions/);
+  refuse(['--data', '-', '--length', '16'], { input: gzipSync('text') }, /stdin is gzip data/);
+  refuse(['--data', 'held.jsonl', '--length', '16', '--field', 'body'], /has no field "body"/);
+  refused(['eval', '-m', 'model'], 2, /--data is missing/);
+});
+
+test('bench: figures as JSON', () => {
+  const args = ['bench', '-m', 'model', '--tokens', '16', '--repeat', '3', '--threads', '1', '--isa', 'scalar'];
+  for (const mode of [[], ['--train', '--batch', '2']]) {
+    const result = json([...args, ...mode]);
+    assert.equal(result.instruction_set, 'scalar');
+    assert.equal(result.threads, 1);
+    assert.ok(result.median_ms >= result.best_ms && result.best_ms > 0 && result.peak_gflops > 0);
+  }
+  assert.match(run([...args, '--peak']).out, /fp32 peak \d/);
+  refused([...args, '--tokens', '64'], 1, /--tokens 64 is more than the model's 32 positions/);
+  refused(['bench', '--hidden', '10', '--heads', '3'], 2, /--hidden 10 is not a multiple of --heads 3/);
+});

@@ -1,0 +1,227 @@
+// test_tasks.mjs - fillmask score, augment and embed, and fill's targets and joint fillings, as their users meet them:
+// formats, streams, errors. What they compute is tested in tests/c against tests/vectors, whose tiny model is used here.
+// Run with `node --test tests/cli/test_tasks.mjs`; FILLMASK_BIN names the program if it is not build/fillmask.
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const path = (name) => fileURLToPath(new URL(name, import.meta.url));
+const bin = process.env.FILLMASK_BIN ?? path('../../build/fillmask');
+const model = path('../vectors/model');
+const vectors = (name) => JSON.parse(readFileSync(path(`../vectors/${name}.json`), 'utf8'));
+const folder = mkdtempSync(join(tmpdir(), 'fillmask-tasks-'));
+after(() => rmSync(folder, { recursive: true }));
+
+function run(args, { input = '', code = 0, env = {} } = {}) {
+  const result = spawnSync(bin, args, {
+    cwd: folder,
+    input,
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    env: { ...process.env, FILLMASK_MODEL: model, ...env },
+  });
+  if (result.error) throw result.error;
+  assert.equal(result.status, code, `${args.join(' ')}: ${result.stderr}`);
+  return { out: result.stdout, err: result.stderr };
+}
+
+function refused(args, code, pattern, input) {
+  const { out, err } = run(args, { code, input });
+  assert.equal(out, '');
+  assert.match(err, pattern);
+  assert.match(err, /^fillmask[^\n]*\n$/);
+}
+
+const near = (a, b, tolerance) => assert.ok(Math.abs(a - b) < tolerance, `${a} is not near ${b}`);
+
+// ---- score ----
+
+test('score: the vectors, as JSON', () => {
+  for (const { text, method, score, tokens } of vectors('score')) {
+    const got = JSON.parse(run(['score', '--json', '--mask', method, '--', text]).out);
+    assert.equal(got.text, text);
+    near(got.score, score, 1e-4);
+    near(got.pseudo_perplexity, Math.exp(-score / tokens.length), 1e-3 * got.pseudo_perplexity + 1e-3);
+    assert.deepEqual(got.tokens.map(({ start, end }) => [start, end]), tokens.map(({ start, end }) => [start, end]));
+    got.tokens.forEach((token, i) => near(token.log_probability, tokens[i].log_probability, 2e-5));
+  }
+});
+
+test('score: a picture, lines, rankings, corpora', () => {
+  const picture = run(['score', 'This movie was really good.']).out.split('\n');
+  assert.equal(picture[0], 'This movie was really good.');
+  assert.match(picture[2], /^ {2}movie +-2\.47 {2}█████$/);
+  assert.equal(picture[7], 'score -7.39, 6 tokens, pseudo-perplexity 3.43');
+  const several = run(['score', 'good', 'I loved it.']).out;
+  assert.equal(several.match(/^score /gm).length, 2);
+  assert.match(several, /^ {2}loved /m); // one line for the three pieces of a word
+
+  const texts = ['Norway is the capital of Oslo.', 'Oslo is the capital of Norway.', 'Norway Oslo.'];
+  const ranked = run(['score', '--rank', ...texts]).out.split('\n');
+  assert.ok(ranked[0].endsWith('Oslo is the capital of Norway.'));
+  assert.match(ranked[3], /^3 texts, \d+ tokens, pseudo-perplexity [\d.]+$/);
+  assert.equal(JSON.parse(run(['score', '--rank', '--json', ...texts]).out)[0].text, texts[1]);
+
+  const lines = run(['score', '-'], { input: 'good\n\nbad movie\r\n' }).out.trimEnd().split('\n');
+  assert.deepEqual(lines.map((line) => line.trim().split(/ {2,}/).at(-1)),
+    ['good', 'bad movie', '2 texts, 3 tokens, pseudo-perplexity ' + lines[2].split(' ').at(-1)]);
+  writeFileSync(join(folder, 's.jsonl'), '{"body": "good"}\n{"body": "bad movie"}\n');
+  assert.equal(run(['score', '--data', 's.jsonl', '--field', 'body']).out.trimEnd().split('\n').at(-1), lines[2]);
+  const list = JSON.parse(run(['score', '--json', '-'], { input: 'good\nbad movie' }).out);
+  assert.deepEqual(list.map(({ text }) => text), ['good', 'bad movie']);
+});
+
+test('score: what it refuses', () => {
+  refused(['score'], 2, /nothing to score/);
+  refused(['score', ''], 1, /no word to score/);
+  refused(['score', '--json', ' ', 'good'], 1, /no word to score/);
+  refused(['score', '--mask', 'all', 'good'], 2, /--mask is "all"; it must be word or token/);
+  refused(['score', '-m', folder, 'good'], 1, /config\.json/);
+  refused(['score', '-'], 1, /holds no text/);
+  refused(['score', '--data', 'missing.jsonl'], 1, /missing\.jsonl/);
+});
+
+// ---- augment ----
+
+test('augment: the vectors', () => {
+  for (const { text, result, ...options } of vectors('augment')) {
+    const args = Object.entries(options).map(([name, value]) => `--${name.replace('_', '-')}=${value}`);
+    assert.deepEqual(JSON.parse(run(['augment', '--json', ...args, '--', text]).out), { text, variants: result });
+  }
+});
+
+const texts = ['This movie was really good.', 'The  plot was\tclever, and the "music" was warm!', 'I liked it twice.'];
+
+test('augment: arguments', () => {
+  const lines = run(['augment', '-n', '2', ...texts]).out.trimEnd().split('\n');
+  assert.equal(lines.length, 6);
+  assert.equal(new Set([...lines, ...texts]).size, 9);
+  assert.match(lines[2], /^\S+ {2}\S+ \S+\t\S+, \S+ \S+ "\S+" \S+ \S+!$/);
+  const sourced = run(['augment', '-n', '2', '--with-source', ...texts]).out.trimEnd().split('\n');
+  assert.deepEqual(sourced.filter((_, i) => i % 3 === 0), texts);
+  assert.deepEqual(sourced.filter((_, i) => i % 3), lines);
+  assert.notEqual(run(['augment', '--seed', '1', ...texts]).out, run(['augment', ...texts]).out);
+  const kept = run(['augment', '123', 'good']);
+  assert.equal(kept.out.split('\n')[0], '123');
+  assert.match(kept.err, /^fillmask augment: Text 1 stays as it is\. No word of the text may be changed\.\n$/);
+});
+
+test('augment: words and patterns that stay', () => {
+  writeFileSync(join(folder, 'keep.txt'), 'movie\r\nWAS\n\n');
+  const args = ['augment', '--rate', '1', '-n', '5', '--keep', 'good', '--keep-file', 'keep.txt'];
+  for (const line of run([...args, 'Good movie was really fun']).out.trimEnd().split('\n'))
+    assert.match(line, /^Good movie was (?!really)[a-z]+ (?!fun$)[a-z]+$/);
+  const protect = ['augment', '--rate', '1', '-n', '5', '--protect', '^[a-z]+', '--protect', 'in [A-Z][a-z]+'];
+  for (const line of run([...protect, 'good movie in Paris\nbad plot']).out.trimEnd().split('\n'))
+    assert.match(line, /^(good (?!movie)[a-z]+ in Paris|bad (?!plot)[a-z]+)$/);
+  run(['augment', '--protect', '', '--protect', 'x*', 'good movie']); // empty matches
+});
+
+function separators(text) {
+  return text.match(/[^A-Za-z]+|[A-Za-z]+/g).map((part) => (/[A-Za-z]/.test(part) ? 'w' : part)).join('');
+}
+
+const rows = Array.from({ length: 300 }, (_, i) => ({ id: i, n: i / 3, text: `${texts[i % 3]} <br />${i} ${texts[(i + 1) % 3]}`, tags: ['é', i] }));
+
+test('augment: JSON lines keep their fields and their order', () => {
+  const input = rows.map((row) => JSON.stringify(row)).join('\n') + '\n';
+  writeFileSync(join(folder, 'rows.jsonl'), input);
+  const { out, err } = run(['augment', '--data', 'rows.jsonl', '-n', '2']);
+  assert.equal(err, '');
+  const got = out.trimEnd().split('\n').map((line) => JSON.parse(line));
+  assert.equal(got.length, 600);
+  got.forEach(({ text, ...others }, i) => {
+    const { text: source, ...fields } = rows[i >> 1];
+    assert.deepEqual(others, fields);
+    assert.notEqual(text, source);
+    assert.equal(separators(text), separators(source));
+  });
+  // Standard input, another number of threads, another instruction set: the same.
+  assert.equal(run(['augment', '-n', '2', '-', '--threads', '2', '--isa', 'scalar'], { input }).out, out);
+  // A run that goes on where another one stopped.
+  assert.equal(run(['augment', '-n', '2', '-', '--skip', '123'], { input }).out, out.split('\n').slice(246).join('\n'));
+  assert.equal(run(['augment', '-n', '2', '-', '--skip', '300'], { input }).out, '');
+});
+
+test('augment: CSV and lines', () => {
+  const quote = (text) => `"${text.replaceAll('"', '""')}"`;
+  const csv = 'id,review,x\r\n' + rows.slice(0, 30).map(({ id, text }) => `${id},${quote(text)}, é \r\n`).join('');
+  writeFileSync(join(folder, 'rows.csv'), csv);
+  const out = run(['augment', '--data', 'rows.csv', '--field', 'review']).out;
+  assert.notEqual(out, csv);
+  assert.equal(separators(out), separators(csv));
+  assert.equal(run(['augment', '--format', 'csv', '--field', 'review', '-'], { input: csv }).out, out);
+  assert.ok(out.startsWith('id,review,x\r\n'));
+  const lines = rows.slice(0, 30).map(({ text }) => text).join('\r\n');
+  writeFileSync(join(folder, 'rows.txt'), lines);
+  const changed = run(['augment', '--data', 'rows.txt', '-n', '2']).out;
+  assert.equal(changed.split('\n').length, 60);
+  assert.equal(run(['augment', '-', '-n', '2'], { input: lines }).out, changed);
+});
+
+test('augment: rows that cannot be changed go out as they came', () => {
+  const bad = ['{"text": "12"}', '{"txt": "good"}', '{"text": "good"', '', '[]', '{"text": null}', '{"text": ""}'];
+  const input = bad.join('\n') + '\n{"text": "good"}';
+  const { out, err } = run(['augment', '--format', 'jsonl', '-'], { input });
+  assert.equal(out.split('\n').slice(0, 7).join('\n'), bad.join('\n'));
+  assert.notEqual(out.split('\n')[7], '{"text": "good"}');
+  assert.match(err, /The row on line 1 stays as it is\. No word of the text may be changed\./);
+  assert.match(err, /The row on line 2 stays as it is\. It has no field "text"\./);
+  assert.match(err, /line 3 .* not valid JSON/);
+  assert.match(err, /line 5 .*no object/);
+  assert.match(err, /6 of 7 rows stayed as they were\.\n$/);
+  assert.equal(run(['augment', '-q', '--format', 'jsonl', '-'], { input }).err, '');
+
+  const csv = 'text,n\n"good movie" x,1\ngood movie,2\n"never closed,3\ngood\n';
+  const broken = run(['augment', '--format', 'csv', '-'], { input: csv });
+  const lines = broken.out.split('\n');
+  assert.deepEqual([lines[0], lines[1], ...lines.slice(3)], ['text,n', '"good movie" x,1', '"never closed,3', 'good', '']);
+  assert.match(broken.err, /closing quote/);
+  assert.match(broken.err, /never closed/);
+
+  const many = run(['augment', '-'], { input: '1\n'.repeat(100) + 'good\n' });
+  assert.ok(many.err.split('\n').length < 30);
+  assert.match(many.err, /100 of 101 rows stayed/);
+});
+
+test('augment: a line of 100 MB and a constant memory', () => {
+  const long = 'x'.repeat(1 << 20);
+  const input = 'good movie\n' + long.repeat(100) + '\nbad plot\n';
+  const { out, err } = run(['augment', '-'], { input });
+  assert.ok(out.includes('\n' + long.repeat(100) + '\n'));
+  assert.equal(out.split('\n').length, 4);
+  assert.match(err, /The row on line 2 stays as it is\. It is longer than 8 MB/);
+});
+
+test('augment: what it refuses', () => {
+  refused(['augment'], 2, /nothing to augment/);
+  refused(['augment', 'good', '-'], 2, /either texts/);
+  refused(['augment', '--data', 'x', 'good'], 2, /either texts/);
+  refused(['augment', '--min', '3', '--max', '2', 'good'], 2, /--min 3 is more than --max 2/);
+  refused(['augment', '--action', 'swap', 'good'], 2, /substitute, insert or delete/);
+  refused(['augment', '--protect', '(', 'good'], 1, /--protect "\(" is no extended regular expression/);
+  refused(['augment', '--keep-file', 'missing.txt', 'good'], 1, /missing\.txt/);
+  refused(['augment', '--data', 'missing.jsonl'], 1, /missing\.jsonl/);
+  refused(['augment', '--data', '.'], 1, /is a folder/);
+  refused(['augment', '--format', 'csv', '-'], 1, /no column "text".*"a", "b"/, 'a,b\n1,2\n');
+  refused(['augment', '-'], 1, /compressed or UTF-16/, Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]));
+  const { out, err } = run(['augment', '--format', 'jsonl', '--field', 'review', '-'], { input: '{"text": "good"}\n', code: 1 });
+  assert.equal(out, '{"text": "good"}\n');
+  assert.match(err, /no field "review"[^]*None of its 1 rows has a text/);
+});
+
+test('augment: rows come out while the input stays open, and Ctrl-C says how to go on', async () => {
+  const child = spawn(bin, ['augment', '-'], { env: { ...process.env, FILLMASK_MODEL: model } });
+  let out = '', err = '';
+  child.stderr.on('data', (data) => (err += data));
+  child.stdin.write('good movie\nbad plot\n');
+  await new Promise((done) => child.stdout.on('data', (data) => (out += data).split('\n').length === 3 && done()));
+  child.kill('SIGINT');
+  const [code] = await new Promise((done) => child.on('close', (...all) => done(all)));
+  assert.equal(code, 1);
+  assert.match(err, /Stopped after 2 rows; --skip 2 goes on/);
+});
