@@ -10,6 +10,7 @@ import argparse
 import json
 import lzma
 import random
+import string
 import sys
 import tempfile
 from pathlib import Path
@@ -30,17 +31,23 @@ MARKS = [0x300, 0x301, 0x323, 0x327, 0x334, 0x344, 0x345, 0x5B0, 0x64B, 0x93C, 0
 PIECES = ["[MASK]", "[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK", "[mask]", "[", "]", " ", "\t", "\n", "\r", "\u0000",
           "\u0085", "\u00a0", "\u200d", "\ufeff", "\ufffd", "don't", "the", "unaffable", "##ing", "naïve", "İstanbul",
           "ΑΣ", "Straße", "ﬁ", "가각힣", "中文", "\u1100\u1161\u11a8", "x" * 100, "x" * 101, "é" * 100, "é" * 101, "👩‍👩‍👧"]
+ALNUM = string.digits + string.ascii_letters
 
 
-def random_text(rng):
+def random_text(rng, vocabulary):
     out = []
     for _ in range(rng.randint(1, 6)):
         kind = rng.random()
-        if kind < 0.25:
+        if kind < 0.12:  # of ASCII, short and long, mostly not in the vocabulary
+            out.append("".join(rng.choices(ALNUM, k=rng.choice([1, 3, 7, 8, 9, 15, 16, 17, 24, 40]))))
+        elif kind < 0.2:
+            word = rng.choice(vocabulary)
+            out.append("".join(c.upper() if rng.random() < 0.2 else c for c in word))
+        elif kind < 0.3:
             out.append(rng.choice(PIECES))
-        elif kind < 0.4:
+        elif kind < 0.45:
             out += [rng.choice("aeoAİé가ក") + "".join(chr(rng.choice(MARKS)) for _ in range(rng.randint(1, 40)))]
-        elif kind < 0.5:
+        elif kind < 0.55:
             out += [chr(rng.choice(SCALARS)) for _ in range(rng.randint(1, 8))]
         else:
             low, high = rng.choice(BLOCKS)
@@ -132,8 +139,8 @@ def main():
         for form in ("{}", "a{}b", "e{}\u0301\u0323x"):
             for batch in in_batches(form.format(chr(c)) for c in SCALARS):
                 compare.texts(batch)
-        rng = random.Random(options.seed)
-        for batch in in_batches(random_text(rng) for _ in range(options.random)):
+        rng, vocabulary = random.Random(options.seed), list(state["model"]["vocab"])
+        for batch in in_batches(random_text(rng, vocabulary) for _ in range(options.random)):
             compare.texts(batch)
         for path in options.texts:
             for batch in in_batches(real_lines(path, options.lines), 500):
