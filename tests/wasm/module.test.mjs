@@ -1,0 +1,31 @@
+// module.test.mjs - the modules themselves: what they ask of the host, what they offer, and how large they are.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { hasRelaxedSimd } from '../../web/engine.js';
+import { built } from './helpers.mjs';
+
+const names = ['fillmask.wasm', 'fillmask-relaxed.wasm'];
+
+for (const name of names) {
+  const skip = name.includes('relaxed') && !hasRelaxedSimd() && 'this Node.js has no relaxed SIMD';
+  test(`${name} imports memory, clock and the notice of growth, and exports what exports.txt lists`, { skip }, () => {
+    const module = new WebAssembly.Module(built(name));
+    const imports = WebAssembly.Module.imports(module).map((i) => `${i.kind} ${i.module}.${i.name}`);
+    assert.deepEqual(imports.sort(), ['function env.emscripten_notify_memory_growth', 'function env.now', 'memory env.memory']);
+    // Emscripten and wasm-merge add these on their own account.
+    const added = ['__errno_location', '__indirect_function_table', 'stackAlloc', 'stackSave', 'madd'];
+    const listed = readFileSync(new URL('../../wasm/exports.txt', import.meta.url), 'utf8').split('\n').filter(Boolean);
+    const exports = WebAssembly.Module.exports(module).map((e) => e.name).filter((e) => !added.includes(e));
+    assert.deepEqual(exports.sort(), listed.sort());
+  });
+}
+
+test('the modules are small', (t) => {
+  for (const name of names) {
+    const size = gzipSync(built(name), { level: 9 }).length;
+    t.diagnostic(`${name}: ${size} bytes after gzip -9`);
+    assert.ok(size < 150_000, `${name} has ${size} bytes after gzip -9; the budget is 150,000`);
+  }
+});

@@ -1,0 +1,6 @@
+// host.js - tells emcc which functions the host provides, so that it refuses all others that are undefined. None of
+// this file gets into the module; web/engine.js has the real ones.
+mergeInto(LibraryManager.library, {
+  now: function () {}, // milliseconds
+  madd: function () {}, // put in by wasm-merge
+});
