@@ -93,8 +93,8 @@ int fm_pool_threads(const fm_pool *pool);
  * not depend on it. A NULL pool runs everything on the caller as worker 0. Not to be nested. */
 void fm_pool_run(fm_pool *pool, size_t count, void (*task)(void *context, size_t index, int worker), void *context);
 
-/* WebAssembly only: the host's threads call fm_pool_serve with their numbers, from 1, and stay in it; then the host says
- * once, before any pool is made, how many threads there are with its own. All pools share them. malloc is not for
+/* WebAssembly only: the host's threads call fm_pool_serve with their numbers, from 1, and stay in it; then the host
+ * says once, before any pool is made, how many threads there are with its own. All pools share them. malloc is not for
  * threads there: a task must not allocate. */
 void fm_pool_crew(int threads);
 void fm_pool_serve(int number);

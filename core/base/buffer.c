@@ -8,19 +8,17 @@
 #include <string.h>
 
 /* Makes room for `more` bytes and the terminator. */
-static bool reserve(fm_buffer *buffer, size_t more) {
-    if (buffer->failed)
-        return false;
-    if (buffer->data && more < buffer->capacity - buffer->size)
-        return true;
+static bool reserve(fm_buffer *buffer, size_t more)
+{
+    if (buffer->failed) return false;
+    if (buffer->data && more < buffer->capacity - buffer->size) return true;
     if (more >= SIZE_MAX / 4 || buffer->size >= SIZE_MAX / 4) {
         buffer->failed = true;
         return false;
     }
     size_t needed = buffer->size + more + 1;
     size_t capacity = buffer->capacity * 2 > 256 ? buffer->capacity * 2 : 256;
-    if (capacity < needed)
-        capacity = needed;
+    if (capacity < needed) capacity = needed;
     char *data = realloc(buffer->data, capacity);
     if (!data) {
         buffer->failed = true;
@@ -31,28 +29,28 @@ static bool reserve(fm_buffer *buffer, size_t more) {
     return true;
 }
 
-void fm_buffer_add(fm_buffer *buffer, const void *data, size_t size) {
-    if (!reserve(buffer, size))
-        return;
-    if (size > 0)
-        memcpy(buffer->data + buffer->size, data, size);
+void fm_buffer_add(fm_buffer *buffer, const void *data, size_t size)
+{
+    if (!reserve(buffer, size)) return;
+    if (size > 0) memcpy(buffer->data + buffer->size, data, size);
     buffer->size += size;
     buffer->data[buffer->size] = '\0';
 }
 
-void fm_buffer_text(fm_buffer *buffer, const char *text) {
+void fm_buffer_text(fm_buffer *buffer, const char *text)
+{
     fm_buffer_add(buffer, text, strlen(text));
 }
 
-void fm_buffer_format(fm_buffer *buffer, const char *format, ...) {
+void fm_buffer_format(fm_buffer *buffer, const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
     va_list again;
     va_copy(again, arguments);
     int length = vsnprintf(NULL, 0, format, arguments);
     va_end(arguments);
-    if (length < 0)
-        buffer->failed = true;
+    if (length < 0) buffer->failed = true;
     else if (reserve(buffer, (size_t)length)) {
         vsnprintf(buffer->data + buffer->size, (size_t)length + 1, format, again);
         buffer->size += (size_t)length;
@@ -60,7 +58,8 @@ void fm_buffer_format(fm_buffer *buffer, const char *format, ...) {
     va_end(again);
 }
 
-void fm_buffer_json(fm_buffer *buffer, const char *text, size_t size) {
+void fm_buffer_json(fm_buffer *buffer, const char *text, size_t size)
+{
     const uint8_t *bytes = (const uint8_t *)text;
     fm_buffer_add(buffer, "\"", 1);
     size_t plain = 0; /* start of the bytes that go out as they are */
@@ -73,27 +72,21 @@ void fm_buffer_json(fm_buffer *buffer, const char *text, size_t size) {
             continue;
         }
         fm_buffer_add(buffer, text + plain, at - plain);
-        if (!valid)
-            fm_buffer_text(buffer, "\xef\xbf\xbd");
-        else if (byte == '"' || byte == '\\')
-            fm_buffer_format(buffer, "\\%c", byte);
-        else if (byte == '\n')
-            fm_buffer_text(buffer, "\\n");
-        else if (byte == '\t')
-            fm_buffer_text(buffer, "\\t");
-        else if (byte == '\r')
-            fm_buffer_text(buffer, "\\r");
-        else
-            fm_buffer_format(buffer, "\\u%04x", byte);
+        if (!valid) fm_buffer_text(buffer, "\xef\xbf\xbd");
+        else if (byte == '"' || byte == '\\') fm_buffer_format(buffer, "\\%c", byte);
+        else if (byte == '\n') fm_buffer_text(buffer, "\\n");
+        else if (byte == '\t') fm_buffer_text(buffer, "\\t");
+        else if (byte == '\r') fm_buffer_text(buffer, "\\r");
+        else fm_buffer_format(buffer, "\\u%04x", byte);
         at += length;
         plain = at;
     }
-    if (size > plain)
-        fm_buffer_add(buffer, text + plain, size - plain);
+    if (size > plain) fm_buffer_add(buffer, text + plain, size - plain);
     fm_buffer_add(buffer, "\"", 1);
 }
 
-void fm_buffer_free(fm_buffer *buffer) {
+void fm_buffer_free(fm_buffer *buffer)
+{
     free(buffer->data);
     *buffer = (fm_buffer){0};
 }

@@ -24,21 +24,21 @@
 #define WRITER_BUFFER ((size_t)65536)
 #define MOST_AT_ONCE ((size_t)1 << 30) /* Linux moves no more than 2 GiB in one call */
 
-static fm_status fail_system(fm_error *err, const char *what, const char *path, int problem) {
+static fm_status fail_system(fm_error *err, const char *what, const char *path, int problem)
+{
     char reason[128];
-    if (strerror_r(problem, reason, sizeof reason) != 0)
-        snprintf(reason, sizeof reason, "error %d", problem);
+    if (strerror_r(problem, reason, sizeof reason) != 0) snprintf(reason, sizeof reason, "error %d", problem);
     return fm_fail(err, problem == ENOMEM ? FM_E_MEMORY : FM_E_IO, "%s could not be %s: %s.", path, what, reason);
 }
 
 /* ---- reading ---- */
 
 /* For what has no known size (a pipe) or cannot be mapped. */
-static fm_status read_all(fm_blob *blob, int file, size_t expected, const char *path, fm_error *err) {
+static fm_status read_all(fm_blob *blob, int file, size_t expected, const char *path, fm_error *err)
+{
     size_t capacity = expected + 1, size = 0; /* one more byte shows the end without growing */
     uint8_t *data = malloc(capacity);
-    if (!data)
-        return fm_fail_memory(err, capacity, path);
+    if (!data) return fm_fail_memory(err, capacity, path);
     for (;;) {
         if (size == capacity) {
             uint8_t *larger = capacity > SIZE_MAX / 2 ? NULL : realloc(data, capacity * 2);
@@ -51,15 +51,13 @@ static fm_status read_all(fm_blob *blob, int file, size_t expected, const char *
         }
         size_t room = capacity - size < MOST_AT_ONCE ? capacity - size : MOST_AT_ONCE;
         ssize_t got = read(file, data + size, room);
-        if (got < 0 && errno == EINTR)
-            continue;
+        if (got < 0 && errno == EINTR) continue;
         if (got < 0) {
             int problem = errno;
             free(data);
             return fail_system(err, "read", path, problem);
         }
-        if (got == 0)
-            break;
+        if (got == 0) break;
         size += (size_t)got;
     }
     blob->data = data;
@@ -67,15 +65,14 @@ static fm_status read_all(fm_blob *blob, int file, size_t expected, const char *
     return FM_OK;
 }
 
-fm_status fm_blob_open(fm_blob *blob, const char *path, fm_error *err) {
+fm_status fm_blob_open(fm_blob *blob, const char *path, fm_error *err)
+{
     *blob = (fm_blob){0};
     int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0)
-        return fail_system(err, "opened", path, errno);
+    if (file < 0) return fail_system(err, "opened", path, errno);
     fm_status status = FM_OK;
     struct stat info;
-    if (fstat(file, &info) != 0)
-        status = fail_system(err, "opened", path, errno);
+    if (fstat(file, &info) != 0) status = fail_system(err, "opened", path, errno);
     else if (S_ISDIR(info.st_mode))
         status = fm_fail(err, FM_E_IO, "%s could not be opened: it is a folder, not a file.", path);
     else if (S_ISREG(info.st_mode) && (uint64_t)info.st_size >= SIZE_MAX)
@@ -84,8 +81,7 @@ fm_status fm_blob_open(fm_blob *blob, const char *path, fm_error *err) {
 #if CAN_MAP
         if (S_ISREG(info.st_mode) && info.st_size > 0) {
             void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, file, 0);
-            if (data != MAP_FAILED)
-                *blob = (fm_blob){data, (size_t)info.st_size, true};
+            if (data != MAP_FAILED) *blob = (fm_blob){data, (size_t)info.st_size, true};
         }
 #endif
         if (!blob->mapped)
@@ -95,13 +91,12 @@ fm_status fm_blob_open(fm_blob *blob, const char *path, fm_error *err) {
     return status;
 }
 
-void fm_blob_close(fm_blob *blob) {
+void fm_blob_close(fm_blob *blob)
+{
 #if CAN_MAP
-    if (blob->mapped)
-        munmap((void *)(uintptr_t)blob->data, blob->size);
+    if (blob->mapped) munmap((void *)(uintptr_t)blob->data, blob->size);
 #endif
-    if (!blob->mapped)
-        free((void *)(uintptr_t)blob->data);
+    if (!blob->mapped) free((void *)(uintptr_t)blob->data);
     *blob = (fm_blob){0};
 }
 
@@ -115,24 +110,24 @@ struct fm_writer {
     uint8_t buffer[WRITER_BUFFER];
 };
 
-static void writer_free(fm_writer *writer) {
-    if (writer->file >= 0)
-        close(writer->file);
+static void writer_free(fm_writer *writer)
+{
+    if (writer->file >= 0) close(writer->file);
     free(writer->temporary);
     free(writer->path);
     free(writer);
 }
 
-void fm_writer_abort(fm_writer *writer) {
-    if (!writer)
-        return;
-    if (writer->temporary)
-        unlink(writer->temporary);
+void fm_writer_abort(fm_writer *writer)
+{
+    if (!writer) return;
+    if (writer->temporary) unlink(writer->temporary);
     writer_free(writer);
 }
 
 /* Opens a temporary that nobody else has, beside the target so that the rename stays within one file system. */
-static bool open_temporary(fm_writer *writer) {
+static bool open_temporary(fm_writer *writer)
+{
     static atomic_uint counter;
     size_t size = strlen(writer->path) + 48;
     writer->temporary = malloc(size);
@@ -141,12 +136,11 @@ static bool open_temporary(fm_writer *writer) {
         return false;
     }
     for (int attempt = 0; attempt < 100; attempt++) {
-        snprintf(writer->temporary, size, "%s.partial-%ld-%u", writer->path, (long)getpid(), atomic_fetch_add(&counter, 1));
+        snprintf(writer->temporary, size, "%s.partial-%ld-%u", writer->path, (long)getpid(),
+                 atomic_fetch_add(&counter, 1));
         writer->file = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (writer->file >= 0)
-            return true;
-        if (errno != EEXIST)
-            break;
+        if (writer->file >= 0) return true;
+        if (errno != EEXIST) break;
     }
     int problem = errno;
     free(writer->temporary); /* not ours, so never removed */
@@ -155,11 +149,11 @@ static bool open_temporary(fm_writer *writer) {
     return false;
 }
 
-fm_status fm_writer_open(fm_writer **out, const char *path, fm_error *err) {
+fm_status fm_writer_open(fm_writer **out, const char *path, fm_error *err)
+{
     *out = NULL;
     fm_writer *writer = calloc(1, sizeof *writer);
-    if (!writer)
-        return fm_fail_memory(err, sizeof *writer, "a file writer");
+    if (!writer) return fm_fail_memory(err, sizeof *writer, "a file writer");
     writer->file = -1;
     struct stat info;
     bool exists = stat(path, &info) == 0;
@@ -168,8 +162,7 @@ fm_status fm_writer_open(fm_writer **out, const char *path, fm_error *err) {
     bool opened = false;
     if (!writer->path)
         ;
-    else if (exists && S_ISDIR(info.st_mode))
-        errno = EISDIR;
+    else if (exists && S_ISDIR(info.st_mode)) errno = EISDIR;
     else if (exists && !S_ISREG(info.st_mode)) {
         writer->file = open(writer->path, O_WRONLY | O_CLOEXEC);
         opened = writer->file >= 0;
@@ -187,34 +180,32 @@ fm_status fm_writer_open(fm_writer **out, const char *path, fm_error *err) {
     return FM_OK;
 }
 
-static fm_status write_all(fm_writer *writer, const uint8_t *data, size_t size, fm_error *err) {
+static fm_status write_all(fm_writer *writer, const uint8_t *data, size_t size, fm_error *err)
+{
     while (size > 0) {
         ssize_t written = write(writer->file, data, size < MOST_AT_ONCE ? size : MOST_AT_ONCE);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0)
-            return fail_system(err, "written", writer->path, errno);
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) return fail_system(err, "written", writer->path, errno);
         data += written;
         size -= (size_t)written;
     }
     return FM_OK;
 }
 
-static fm_status flush(fm_writer *writer, fm_error *err) {
+static fm_status flush(fm_writer *writer, fm_error *err)
+{
     size_t filled = writer->filled;
     writer->filled = 0;
     return write_all(writer, writer->buffer, filled, err);
 }
 
-fm_status fm_writer_write(fm_writer *writer, const void *data, size_t size, fm_error *err) {
-    if (size == 0)
-        return FM_OK;
+fm_status fm_writer_write(fm_writer *writer, const void *data, size_t size, fm_error *err)
+{
+    if (size == 0) return FM_OK;
     if (size > WRITER_BUFFER - writer->filled) {
         fm_status status = flush(writer, err);
-        if (status)
-            return status;
-        if (size >= WRITER_BUFFER)
-            return write_all(writer, data, size, err);
+        if (status) return status;
+        if (size >= WRITER_BUFFER) return write_all(writer, data, size, err);
     }
     memcpy(writer->buffer + writer->filled, data, size);
     writer->filled += size;
@@ -222,43 +213,41 @@ fm_status fm_writer_write(fm_writer *writer, const void *data, size_t size, fm_e
 }
 
 /* Makes the rename itself last. Some file systems cannot do this for a folder, and the data is safe by then. */
-static void sync_folder_of(char *path) {
+static void sync_folder_of(char *path)
+{
     char *slash = strrchr(path, '/');
     const char *folder = slash == path ? "/" : slash ? path : ".";
-    if (slash)
-        *slash = '\0';
+    if (slash) *slash = '\0';
     int file = open(*folder ? folder : "/", O_RDONLY | O_CLOEXEC);
-    if (file < 0)
-        return;
+    if (file < 0) return;
     fsync(file);
     close(file);
 }
 
-fm_status fm_writer_commit(fm_writer *writer, fm_error *err) {
+fm_status fm_writer_commit(fm_writer *writer, fm_error *err)
+{
     fm_status status = flush(writer, err);
     if (!status && writer->temporary && fsync(writer->file) != 0)
         status = fail_system(err, "written", writer->path, errno);
     int file = writer->file;
     writer->file = -1;
-    if (close(file) != 0 && !status)
-        status = fail_system(err, "written", writer->path, errno);
+    if (close(file) != 0 && !status) status = fail_system(err, "written", writer->path, errno);
     if (!status && writer->temporary && rename(writer->temporary, writer->path) != 0)
         status = fail_system(err, "replaced", writer->path, errno);
     if (status) {
         fm_writer_abort(writer);
         return status;
     }
-    if (writer->temporary)
-        sync_folder_of(writer->path);
+    if (writer->temporary) sync_folder_of(writer->path);
     writer_free(writer);
     return FM_OK;
 }
 
-fm_status fm_file_replace(const char *path, const void *data, size_t size, fm_error *err) {
+fm_status fm_file_replace(const char *path, const void *data, size_t size, fm_error *err)
+{
     fm_writer *writer;
     fm_status status = fm_writer_open(&writer, path, err);
-    if (status)
-        return status;
+    if (status) return status;
     status = fm_writer_write(writer, data, size, err);
     if (status) {
         fm_writer_abort(writer);
@@ -269,15 +258,16 @@ fm_status fm_file_replace(const char *path, const void *data, size_t size, fm_er
 
 /* ---- names and folders ---- */
 
-static bool is_folder(const char *path) {
+static bool is_folder(const char *path)
+{
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-fm_status fm_make_folder(const char *path, fm_error *err) {
+fm_status fm_make_folder(const char *path, fm_error *err)
+{
     char *part = strdup(path);
-    if (!part)
-        return fm_fail_memory(err, strlen(path) + 1, "the name of a folder");
+    if (!part) return fm_fail_memory(err, strlen(path) + 1, "the name of a folder");
     fm_status status = FM_OK;
     for (char *at = part; !status && *at;) {
         at += strspn(at, "/");
@@ -295,17 +285,18 @@ fm_status fm_make_folder(const char *path, fm_error *err) {
     return status;
 }
 
-bool fm_file_exists(const char *path) {
+bool fm_file_exists(const char *path)
+{
     struct stat info;
     return stat(path, &info) == 0 && !S_ISDIR(info.st_mode);
 }
 
-char *fm_path_join(const char *folder, const char *name) {
+char *fm_path_join(const char *folder, const char *name)
+{
     size_t length = strlen(folder);
     const char *slash = length == 0 || folder[length - 1] == '/' ? "" : "/";
     size_t size = length + strlen(name) + 2;
     char *path = malloc(size);
-    if (path)
-        snprintf(path, size, "%s%s%s", folder, slash, name);
+    if (path) snprintf(path, size, "%s%s%s", folder, slash, name);
     return path;
 }

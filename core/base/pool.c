@@ -19,15 +19,16 @@
 
 typedef void (*pool_task)(void *context, size_t index, int worker);
 
-static void run_alone(size_t count, pool_task task, void *context) {
-    for (size_t i = 0; i < count; i++)
-        task(context, i, 0);
+static void run_alone(size_t count, pool_task task, void *context)
+{
+    for (size_t i = 0; i < count; i++) task(context, i, 0);
 }
 
-static fm_status check_threads(int threads, fm_error *err) {
+static fm_status check_threads(int threads, fm_error *err)
+{
     if (threads < 0 || threads > MOST_THREADS)
-        return fm_fail(err, FM_E_ARGUMENT, "The number of threads is %d; it must be 0 (one per processor) to %d.", threads,
-                       MOST_THREADS);
+        return fm_fail(err, FM_E_ARGUMENT, "The number of threads is %d; it must be 0 (one per processor) to %d.",
+                       threads, MOST_THREADS);
     return FM_OK;
 }
 
@@ -37,27 +38,29 @@ struct fm_pool {
     int threads;
 };
 
-fm_status fm_pool_create(fm_pool **pool, int threads, fm_error *err) {
+fm_status fm_pool_create(fm_pool **pool, int threads, fm_error *err)
+{
     *pool = NULL;
     fm_status status = check_threads(threads, err);
-    if (status)
-        return status;
+    if (status) return status;
     *pool = fm_alloc(1, sizeof **pool);
-    if (!*pool)
-        return fm_fail_memory(err, sizeof **pool, "a thread pool");
+    if (!*pool) return fm_fail_memory(err, sizeof **pool, "a thread pool");
     (*pool)->threads = 1;
     return FM_OK;
 }
 
-void fm_pool_destroy(fm_pool *pool) {
+void fm_pool_destroy(fm_pool *pool)
+{
     fm_free(pool);
 }
 
-int fm_pool_threads(const fm_pool *pool) {
+int fm_pool_threads(const fm_pool *pool)
+{
     return pool ? pool->threads : 1;
 }
 
-void fm_pool_run(fm_pool *pool, size_t count, pool_task task, void *context) {
+void fm_pool_run(fm_pool *pool, size_t count, pool_task task, void *context)
+{
     (void)pool;
     run_alone(count, task, context);
 }
@@ -96,16 +99,17 @@ typedef struct bell {
     atomic_int rings;
 } bell;
 
-static void bell_ring(bell *b) {
+static void bell_ring(bell *b)
+{
     atomic_fetch_add(&b->rings, 1);
     __builtin_wasm_memory_atomic_notify((int *)&b->rings, UINT32_MAX);
 }
 
-static void bell_wait(bell *b, fm_pool *pool, bool (*done)(fm_pool *pool)) {
+static void bell_wait(bell *b, fm_pool *pool, bool (*done)(fm_pool *pool))
+{
     for (;;) {
         int heard = atomic_load(&b->rings);
-        if (done(pool))
-            return;
+        if (done(pool)) return;
         __builtin_wasm_memory_atomic_wait32((int *)&b->rings, heard, -1);
     }
 }
@@ -117,25 +121,28 @@ typedef struct bell {
     pthread_cond_t rung;
 } bell;
 
-static bool bell_create(bell *b) {
+static bool bell_create(bell *b)
+{
     return pthread_mutex_init(&b->lock, NULL) == 0 && pthread_cond_init(&b->rung, NULL) == 0;
 }
 
-static void bell_destroy(bell *b) {
+static void bell_destroy(bell *b)
+{
     pthread_cond_destroy(&b->rung);
     pthread_mutex_destroy(&b->lock);
 }
 
-static void bell_ring(bell *b) {
+static void bell_ring(bell *b)
+{
     pthread_mutex_lock(&b->lock);
     pthread_cond_broadcast(&b->rung);
     pthread_mutex_unlock(&b->lock);
 }
 
-static void bell_wait(bell *b, fm_pool *pool, bool (*done)(fm_pool *pool)) {
+static void bell_wait(bell *b, fm_pool *pool, bool (*done)(fm_pool *pool))
+{
     pthread_mutex_lock(&b->lock);
-    while (!done(pool))
-        pthread_cond_wait(&b->rung, &b->lock);
+    while (!done(pool)) pthread_cond_wait(&b->rung, &b->lock);
     pthread_mutex_unlock(&b->lock);
 }
 
@@ -174,7 +181,8 @@ struct fm_pool {
 };
 
 /* Takes and runs indices until none is left. */
-static void take_part(fm_pool *pool, int worker) {
+static void take_part(fm_pool *pool, int worker)
+{
     uint64_t ticket = atomic_load_explicit(&pool->ticket, memory_order_acquire);
     while ((uint32_t)ticket != 0) {
         size_t count = atomic_load_explicit(&pool->count, memory_order_relaxed);
@@ -192,14 +200,15 @@ static void take_part(fm_pool *pool, int worker) {
     }
 }
 
-static bool has_work(fm_pool *pool) {
+static bool has_work(fm_pool *pool)
+{
     return (uint32_t)atomic_load(&pool->ticket) != 0 || atomic_load(&pool->stop);
 }
 
-static void wait_for_work(fm_pool *pool) {
+static void wait_for_work(fm_pool *pool)
+{
     for (int i = 0; i < pool->spins; i++) {
-        if (has_work(pool))
-            return;
+        if (has_work(pool)) return;
         PAUSE();
     }
     atomic_fetch_add(&pool->sleepers, 1);
@@ -207,21 +216,23 @@ static void wait_for_work(fm_pool *pool) {
     atomic_fetch_sub(&pool->sleepers, 1);
 }
 
-static void serve(fm_pool *pool, int number) {
+static void serve(fm_pool *pool, int number)
+{
     while (!atomic_load(&pool->stop)) {
         take_part(pool, number);
         wait_for_work(pool);
     }
 }
 
-static bool is_done(fm_pool *pool) {
+static bool is_done(fm_pool *pool)
+{
     return atomic_load(&pool->done) == atomic_load_explicit(&pool->count, memory_order_relaxed);
 }
 
-static void wait_until_done(fm_pool *pool) {
+static void wait_until_done(fm_pool *pool)
+{
     for (int i = 0; i < pool->spins; i++) {
-        if (is_done(pool))
-            return;
+        if (is_done(pool)) return;
         PAUSE();
     }
     atomic_store(&pool->caller_waits, true);
@@ -229,7 +240,8 @@ static void wait_until_done(fm_pool *pool) {
     atomic_store(&pool->caller_waits, false);
 }
 
-static void run_shared(fm_pool *pool, size_t base, size_t count, pool_task task, void *context) {
+static void run_shared(fm_pool *pool, size_t base, size_t count, pool_task task, void *context)
+{
     atomic_store_explicit(&pool->count, count, memory_order_relaxed);
     atomic_store_explicit(&pool->base, base, memory_order_relaxed);
     atomic_store_explicit(&pool->task, task, memory_order_relaxed);
@@ -237,13 +249,13 @@ static void run_shared(fm_pool *pool, size_t base, size_t count, pool_task task,
     atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
     pool->loop++;
     atomic_store(&pool->ticket, (uint64_t)pool->loop << 32 | count);
-    if (atomic_load(&pool->sleepers) > 0)
-        bell_ring(&pool->work);
+    if (atomic_load(&pool->sleepers) > 0) bell_ring(&pool->work);
     take_part(pool, 0);
     wait_until_done(pool);
 }
 
-void fm_pool_run(fm_pool *pool, size_t count, pool_task task, void *context) {
+void fm_pool_run(fm_pool *pool, size_t count, pool_task task, void *context)
+{
     if (!pool || pool->threads == 1 || count <= 1) {
         run_alone(count, task, context);
         return;
@@ -255,7 +267,8 @@ void fm_pool_run(fm_pool *pool, size_t count, pool_task task, void *context) {
     }
 }
 
-int fm_pool_threads(const fm_pool *pool) {
+int fm_pool_threads(const fm_pool *pool)
+{
     return pool ? pool->threads : 1;
 }
 
@@ -266,55 +279,57 @@ int fm_pool_threads(const fm_pool *pool) {
 /* The host's threads belong to the program, not to a model, so all pools are one. Loops come from one thread. */
 static fm_pool crew = {.threads = 1, .spins = SPINS};
 
-void fm_pool_crew(int threads) {
+void fm_pool_crew(int threads)
+{
     crew.threads = threads;
 }
 
-void fm_pool_serve(int number) {
+void fm_pool_serve(int number)
+{
     serve(&crew, number);
 }
 
-fm_status fm_pool_create(fm_pool **pool, int threads, fm_error *err) {
+fm_status fm_pool_create(fm_pool **pool, int threads, fm_error *err)
+{
     *pool = NULL;
     fm_status status = check_threads(threads, err);
-    if (!status)
-        *pool = &crew;
+    if (!status) *pool = &crew;
     return status;
 }
 
-void fm_pool_destroy(fm_pool *pool) {
+void fm_pool_destroy(fm_pool *pool)
+{
     (void)pool;
 }
 
 #else
 
-static void *start(void *argument) {
+static void *start(void *argument)
+{
     pool_worker *worker = argument;
     serve(worker->pool, worker->number);
     return NULL;
 }
 
-static int processors(void) {
+static int processors(void)
+{
 #ifdef __linux__
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
-        return CPU_COUNT(&set);
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
 #endif
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     return online < 1 ? 1 : online > MOST_THREADS ? MOST_THREADS : (int)online;
 }
 
-fm_status fm_pool_create(fm_pool **out, int threads, fm_error *err) {
+fm_status fm_pool_create(fm_pool **out, int threads, fm_error *err)
+{
     *out = NULL;
     fm_status status = check_threads(threads, err);
-    if (status)
-        return status;
+    if (status) return status;
     int available = processors();
-    if (threads == 0)
-        threads = available < MOST_THREADS ? available : MOST_THREADS;
+    if (threads == 0) threads = available < MOST_THREADS ? available : MOST_THREADS;
     fm_pool *pool = fm_alloc(1, sizeof *pool);
-    if (!pool)
-        return fm_fail_memory(err, sizeof *pool, "a thread pool");
+    if (!pool) return fm_fail_memory(err, sizeof *pool, "a thread pool");
     pool->workers = fm_alloc((size_t)threads, sizeof *pool->workers);
     if (!pool->workers) {
         fm_free(pool);
@@ -335,8 +350,8 @@ fm_status fm_pool_create(fm_pool **out, int threads, fm_error *err) {
         int problem = pthread_create(&worker->thread, NULL, start, worker);
         if (problem) {
             fm_pool_destroy(pool);
-            return fm_fail(err, FM_E_MEMORY, "Thread %d of %d could not be started (error %d); ask for fewer threads.", i + 1,
-                           threads, problem);
+            return fm_fail(err, FM_E_MEMORY, "Thread %d of %d could not be started (error %d); ask for fewer threads.",
+                           i + 1, threads, problem);
         }
         pool->threads++;
     }
@@ -344,13 +359,12 @@ fm_status fm_pool_create(fm_pool **out, int threads, fm_error *err) {
     return FM_OK;
 }
 
-void fm_pool_destroy(fm_pool *pool) {
-    if (!pool)
-        return;
+void fm_pool_destroy(fm_pool *pool)
+{
+    if (!pool) return;
     atomic_store(&pool->stop, true);
     bell_ring(&pool->work);
-    for (int i = 1; i < pool->threads; i++)
-        pthread_join(pool->workers[i].thread, NULL);
+    for (int i = 1; i < pool->threads; i++) pthread_join(pool->workers[i].thread, NULL);
     bell_destroy(&pool->finished);
     bell_destroy(&pool->work);
     fm_free(pool->workers);

@@ -1,11 +1,11 @@
 /* utf8.c - the check that utf8.h describes; it converts nothing. */
 #include "base/utf8.h"
 
-size_t fm_utf8_step(const uint8_t *at, size_t left, bool *valid) {
+size_t fm_utf8_step(const uint8_t *at, size_t left, bool *valid)
+{
     uint8_t first = at[0];
     *valid = true;
-    if (first < 0x80)
-        return 1;
+    if (first < 0x80) return 1;
     size_t length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
     /* The second byte is where overlong forms, surrogates and values above U+10FFFF show. */
     uint8_t low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;

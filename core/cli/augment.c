@@ -387,7 +387,8 @@ static fm_row_format format_of(const augment_command *o, const char *path, const
 /* Formats that would go by as rows without sense. */
 static bool is_other_data(const char *data, size_t size)
 {
-    static const char *const starts[] = {"\x1f\x8b", "\3757zXZ", "\x28\xb5\x2f\xfd", "PK\x03\x04", "\xff\xfe", "\xfe\xff"};
+    static const char *const starts[] = {"\x1f\x8b",   "\3757zXZ", "\x28\xb5\x2f\xfd",
+                                         "PK\x03\x04", "\xff\xfe", "\xfe\xff"};
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
         if (size >= strlen(starts[i]) && memcmp(data, starts[i], strlen(starts[i])) == 0) return true;
     return false;

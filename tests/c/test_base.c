@@ -1,11 +1,11 @@
 /* test_base.c - core/base: JSON refusals, atomic files, the pool, known random numbers. */
+#include <cjson/cJSON.h>
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
-#include <cjson/cJSON.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -48,9 +48,12 @@ static void json_integers(void **state)
         const char *text;
         bool good;
         uint64_t value;
-    } cases[] = {{"0", true, 0},          {"9007199254740991", true, 9007199254740991u},
-                 {"9007199254740993", false, 0}, {"-1", false, 0},
-                 {"1.5", false, 0},       {"\"1\"", false, 0}};
+    } cases[] = {{"0", true, 0},
+                 {"9007199254740991", true, 9007199254740991u},
+                 {"9007199254740993", false, 0},
+                 {"-1", false, 0},
+                 {"1.5", false, 0},
+                 {"\"1\"", false, 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cJSON *json;
         uint64_t value = 0;
@@ -136,10 +139,9 @@ static void pool_runs_each_once(void **state)
 static void threefry_known(void **state)
 {
     (void)state;
-    static const uint32_t cases[3][6] = {
-        {0, 0, 0, 0, 0x6b200159, 0x99ba4efe},
-        {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x1cb996fc, 0xbb002be7},
-        {0x13198a2e, 0x03707344, 0x243f6a88, 0x85a308d3, 0xc4923a9c, 0x483df7a0}};
+    static const uint32_t cases[3][6] = {{0, 0, 0, 0, 0x6b200159, 0x99ba4efe},
+                                         {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x1cb996fc, 0xbb002be7},
+                                         {0x13198a2e, 0x03707344, 0x243f6a88, 0x85a308d3, 0xc4923a9c, 0x483df7a0}};
     for (int i = 0; i < 3; i++) {
         uint32_t out[2];
         fm_threefry(cases[i], cases[i] + 2, out);
@@ -166,9 +168,9 @@ static void sizes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(json_refuses),        cmocka_unit_test(json_integers),  cmocka_unit_test(json_text),
-        cmocka_unit_test(files),               cmocka_unit_test(pool_runs_each_once),
-        cmocka_unit_test(threefry_known),      cmocka_unit_test(sizes),
+        cmocka_unit_test(json_refuses), cmocka_unit_test(json_integers),       cmocka_unit_test(json_text),
+        cmocka_unit_test(files),        cmocka_unit_test(pool_runs_each_once), cmocka_unit_test(threefry_known),
+        cmocka_unit_test(sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -152,7 +152,7 @@ static void make_text(fm_random *random, fm_buffer *out, uint32_t pieces)
         "movie", "Good",   "THE",    "plot",   "unheardof",   "Paris",        "was",   "don't",
         "3.5",   "a",      "I",      "BAD",    "caf\xc3\xa9", "director",     "very",  "he-man",
         "cold",  "{name}", "<br />", "[MASK]", "x@y.z",       "\xe6\x98\xa0", "##ing", "\xf0\x9f\x98\x80"};
-    static const char *const marks[] = {" ",  " ",  " ",  " ",  " ",    " ",     "  ", "\n",    "\t",       "\r\n",
+    static const char *const marks[] = {" ",  " ",  " ",  " ",  " ",    " ",     "  ", "\n",    "\t", "\r\n",
                                         ". ", ", ", "! ", " (", ") \"", "\xff ", "- ", "\n\n ", "; "};
     out->size = 0;
     fm_buffer_text(out, "");

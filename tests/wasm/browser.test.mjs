@@ -42,15 +42,15 @@ async function visit(isolated) {
   const profile = mkdtempSync(join(tmpdir(), 'fillmask-chromium-'));
   const browser = spawn(chromium, ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
     '--disable-background-networking', '--disable-component-update', '--disable-sync', `--user-data-dir=${profile}`,
-    `http://127.0.0.1:${server.address().port}/`], { stdio: 'ignore' });
+    `http://127.0.0.1:${server.address().port}/`], { stdio: 'ignore', detached: true });
   const ended = new Promise((resolve) => browser.once('exit', resolve));
   try {
     return await Promise.race([reported, ended.then(() => ({ error: 'Chromium ended' }))]);
   } finally {
-    browser.kill();
+    if (browser.exitCode === null) process.kill(-browser.pid, 'SIGKILL'); // with all its children, which would go on writing their profile
     await ended;
     server.close();
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+    rmSync(profile, { recursive: true, force: true, maxRetries: 20 });
   }
 }
 
