@@ -28,7 +28,7 @@ struct CMUnitTest {
 };
 #define cmocka_unit_test(test)                                                                                         \
     {                                                                                                                  \
-#test, test                                                                                                    \
+        #test, test                                                                                                    \
     }
 
 static inline int run_all(const struct CMUnitTest *tests, size_t count, int (*setup)(void **), int (*end)(void **))

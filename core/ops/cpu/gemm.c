@@ -69,6 +69,15 @@ static void pack_right(const fm_kernels *kernels, float *to, cpu_matrix b, size_
 
 /* ---- tiles ---- */
 
+/* Asks for (rows, cols) of c, which come from memory while the tile that is added to them is computed. */
+static void fetch(const float *c, size_t stride, size_t rows, size_t cols)
+{
+#if defined(__GNUC__)
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j += 64 / sizeof *c) __builtin_prefetch(c + i * stride + j);
+#endif
+}
+
 /* c (rows, cols) from packed panels; the last tiles of a row or column may be cut. */
 static void tiles(const fm_kernels *kernels, size_t rows, size_t cols, size_t depth, const float *a, const float *b,
                   float *c, size_t stride, bool add)
@@ -78,6 +87,7 @@ static void tiles(const fm_kernels *kernels, size_t rows, size_t cols, size_t de
         for (size_t i = 0; i < rows; i += mr) {
             size_t height = smaller(mr, rows - i), width = smaller(nr, cols - j);
             float *to = c + i * stride + j;
+            if (add) fetch(to, stride, height, width);
             if (width == nr) {
                 kernels->tile(height, depth, a + i * depth, b + j * depth, to, stride, add);
                 continue;

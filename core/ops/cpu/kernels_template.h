@@ -355,13 +355,17 @@ static void adamw(size_t n, float *p, const float *g, float *m, float *v, float 
 #undef BODY
 }
 
+/* As many sums as the tile keeps in registers; in two loops, both short enough for compilers to unroll. */
 static double spin(size_t rounds, float *sink)
 {
-    vf sum[MR * NV], factor = SET1(0.999f), term = SET1(0.001f);
-    for (size_t j = 0; j < MR * NV; j++) sum[j] = SET1((float)j);
-    for (size_t i = 0; i < rounds; i++)
-        for (size_t j = 0; j < MR * NV; j++) sum[j] = FMA(sum[j], factor, term);
-    for (size_t j = 0; j < MR * NV; j++) *sink += sum_of(sum[j]);
+    vf sum[MR][NV], factor = SET1(0.999f), term = SET1(0.001f);
+    for (size_t i = 0; i < MR; i++)
+        for (size_t j = 0; j < NV; j++) sum[i][j] = SET1((float)(i * NV + j));
+    for (size_t round = 0; round < rounds; round++)
+        for (size_t i = 0; i < MR; i++)
+            for (size_t j = 0; j < NV; j++) sum[i][j] = FMA(sum[i][j], factor, term);
+    for (size_t i = 0; i < MR; i++)
+        for (size_t j = 0; j < NV; j++) *sink += sum_of(sum[i][j]);
     return 2.0 * W * MR * NV * (double)rounds;
 }
 
