@@ -8,11 +8,12 @@
 
 #include <string.h>
 
-#define DEPTH 288    /* k of a block: a panel of the right-hand side stays in the first cache */
-#define ROWS 768     /* m of a block */
-#define COLUMNS 2304 /* n of a block */
-#define PIECE_ROWS 96
-#define PIECE_COLUMNS 256
+#define DEPTH 288                /* k of a block: a panel of the right-hand side stays in the first cache */
+#define ROWS 768                 /* m of a block */
+#define COLUMNS 2304             /* n of a block */
+#define LEFT ((size_t)512 << 10) /* floats of the packed left-hand side */
+#define PIECE_ROWS 192
+#define PIECE_COLUMNS 128
 
 static size_t round_up(size_t x, size_t to)
 {
@@ -113,34 +114,43 @@ static void finish_rows(const fm_kernels *kernels, const cpu_product *p, size_t 
 
 /* ---- the product over all threads ---- */
 
+/* A block of the result, and the part of k that is summed at once: all of it if the right-hand side is packed already,
+ * so that there is one wait for the other threads instead of one for each DEPTH. */
 typedef struct block {
     cpu *cpu;
     const cpu_product *p;
-    size_t row, rows, column, cols, at, depth;
-    const float *right; /* panels of this block's columns */
+    size_t row, rows, column, cols, at, end;
+    size_t depth; /* of the parts of k whose sums are added up one after the other */
     size_t right_panels, left_panels, panels_each;
     size_t piece_rows, piece_cols, pieces_across;
-    bool add, last;
 } block;
+
+/* The panels of the block's left-hand side for the part of k from `at`. */
+static float *left_panels(const block *x, size_t at)
+{
+    return x->cpu->left + (at - x->at) * x->left_panels * x->cpu->kernels->mr;
+}
 
 /* A task packs panels_each panels of either side; the right-hand ones come first. */
 static void pack_task(void *context, size_t index, int worker)
 {
     (void)worker;
     const block *x = context;
-    const fm_kernels *kernels = x->cpu->kernels;
+    size_t mr = x->cpu->kernels->mr, nr = x->cpu->kernels->nr;
     size_t end = smaller((index + 1) * x->panels_each, x->right_panels + x->left_panels);
-    for (size_t panel = index * x->panels_each; panel < end; panel++) {
-        if (panel < x->right_panels) {
-            size_t column = panel * kernels->nr;
-            pack_right(kernels, x->cpu->right + column * x->depth, x->p->b, x->column + column, x->at,
-                       smaller(kernels->nr, x->cols - column), x->depth);
-        } else {
-            size_t row = (panel - x->right_panels) * kernels->mr;
-            pack_left(kernels, x->cpu->left + row * x->depth, x->p->a, x->row + row, x->at,
-                      smaller(kernels->mr, x->rows - row), x->depth);
+    for (size_t panel = index * x->panels_each; panel < end; panel++)
+        for (size_t at = x->at; at < x->end; at += x->depth) {
+            size_t depth = smaller(x->depth, x->end - at);
+            if (panel < x->right_panels) {
+                size_t column = panel * nr;
+                pack_right(x->cpu->kernels, x->cpu->right + column * depth, x->p->b, x->column + column, at,
+                           smaller(nr, x->cols - column), depth);
+            } else {
+                size_t row = (panel - x->right_panels) * mr;
+                pack_left(x->cpu->kernels, left_panels(x, at) + row * depth, x->p->a, x->row + row, at,
+                          smaller(mr, x->rows - row), depth);
+            }
         }
-    }
 }
 
 static void piece_task(void *context, size_t index, int worker)
@@ -148,22 +158,31 @@ static void piece_task(void *context, size_t index, int worker)
     (void)worker;
     const block *x = context;
     const cpu_product *p = x->p;
+    const fm_kernels *kernels = x->cpu->kernels;
     size_t row = index / x->pieces_across * x->piece_rows, column = index % x->pieces_across * x->piece_cols;
     size_t rows = smaller(x->piece_rows, x->rows - row), cols = smaller(x->piece_cols, x->cols - column);
-    tiles(x->cpu->kernels, rows, cols, x->depth, x->cpu->left + row * x->depth, x->right + column * x->depth,
-          p->c + (x->row + row) * p->stride + x->column + column, p->stride, x->add);
-    if (x->last && (p->bias || p->pre || p->gelu))
-        finish_rows(x->cpu->kernels, p, x->row + row, x->column + column, rows, cols);
+    float *c = p->c + (x->row + row) * p->stride + x->column + column;
+    for (size_t at = x->at; at < x->end; at += x->depth) {
+        size_t depth = smaller(x->depth, x->end - at);
+        const float *right =
+            p->packed ? p->packed + at * round_up(p->n, kernels->nr) + x->column * depth : x->cpu->right;
+        tiles(kernels, rows, cols, depth, left_panels(x, at) + row * depth, right + column * depth, c, p->stride,
+              p->add || at > 0);
+    }
+    if (x->end == p->k && (p->bias || p->pre || p->gelu))
+        finish_rows(kernels, p, x->row + row, x->column + column, rows, cols);
 }
 
 void cpu_gemm(cpu *c, const cpu_product *p)
 {
     const fm_kernels *kernels = c->kernels;
     double start = fm_seconds();
-    size_t depth = even_part(p->k, DEPTH, 1), cols = even_part(p->n, COLUMNS, kernels->nr),
-           rows = even_part(p->m, ROWS, kernels->mr), padded = round_up(p->n, kernels->nr);
+    size_t depth = even_part(p->k, DEPTH, 1), most = LEFT / kernels->mr / depth * depth;
+    size_t length = p->packed ? smaller(p->k, most) : depth; /* of k, in a block */
+    size_t cols = p->packed ? p->n : even_part(p->n, COLUMNS, kernels->nr);
+    size_t rows = even_part(p->m, smaller(ROWS, LEFT / length / kernels->mr * kernels->mr), kernels->mr);
     for (size_t column = 0; column < p->n; column += cols)
-        for (size_t at = 0; at < p->k; at += depth)
+        for (size_t at = 0; at < p->k; at += length)
             for (size_t row = 0; row < p->m; row += rows) {
                 block x = {.cpu = c,
                            .p = p,
@@ -172,12 +191,9 @@ void cpu_gemm(cpu *c, const cpu_product *p)
                            .column = column,
                            .cols = smaller(cols, p->n - column),
                            .at = at,
-                           .depth = smaller(depth, p->k - at),
-                           .right = c->right,
-                           .add = p->add || at > 0,
-                           .last = at + depth >= p->k};
-                if (p->packed) x.right = p->packed + at * padded + column * x.depth;
-                else if (row == 0) x.right_panels = round_up(x.cols, kernels->nr) / kernels->nr;
+                           .end = smaller(at + length, p->k),
+                           .depth = depth};
+                if (!p->packed && row == 0) x.right_panels = round_up(x.cols, kernels->nr) / kernels->nr;
                 x.left_panels = round_up(x.rows, kernels->mr) / kernels->mr;
                 x.panels_each = x.left_panels + x.right_panels > 32 ? 8 : 2;
                 fm_pool_run(c->pool, (x.left_panels + x.right_panels + x.panels_each - 1) / x.panels_each, pack_task,
@@ -193,10 +209,10 @@ void cpu_gemm(cpu *c, const cpu_product *p)
 
 fm_status cpu_gemm_create(cpu *c, fm_error *err)
 {
-    size_t left = (ROWS + c->kernels->mr) * (size_t)DEPTH, right = (COLUMNS + c->kernels->nr) * (size_t)DEPTH;
-    c->left = fm_alloc(left, sizeof(float));
+    size_t right = (COLUMNS + c->kernels->nr) * (size_t)DEPTH;
+    c->left = fm_alloc(LEFT, sizeof(float));
     c->right = fm_alloc(right, sizeof(float));
-    if (!c->left || !c->right) return fm_fail_memory(err, (left + right) * sizeof(float), "blocks of matrix products");
+    if (!c->left || !c->right) return fm_fail_memory(err, (LEFT + right) * sizeof(float), "blocks of matrix products");
     return FM_OK;
 }
 
