@@ -121,26 +121,79 @@ fm_status fm_model_open_memory(fm_model **model, const fm_model_files *files, co
 void fm_model_close(fm_model *model);
 const fm_tokenizer *fm_model_tokenizer(const fm_model *model);
 
+typedef struct fm_text {
+    char *data; /* NUL-terminated */
+    size_t size;
+} fm_text;
+
+typedef enum fm_fill_mode {
+    FM_FILL_EACH,  /* every mask by itself, the others staying masked: the best fillings of each */
+    FM_FILL_JOINT, /* all masks together, by beam search: the best fillings of the text */
+    FM_FILL_SAMPLE /* all masks together, drawn at random: so many fillings of the text, not all of them different */
+} fm_fill_mode;
+
+typedef struct fm_fill_options {
+    fm_fill_mode mode;
+    size_t top_k; /* fillings of a mask, or of the text; at least 1 */
+    /* What a mask may become: one of these words or phrases, whose pieces are looked at together; or, if there are
+     * none, a token of the vocabulary: of those allowed (one bool a token, NULL for all), without special tokens and
+     * pieces ("##s") unless they are asked for. */
+    const char *const *targets;
+    size_t target_count;
+    const bool *allowed;
+    bool special, pieces;
+    size_t beams; /* fillings that FM_FILL_JOINT follows at once, at least top_k */
+    /* Of FM_FILL_SAMPLE: a filling is drawn from so many of the best (0: all), and of these from the best whose
+     * probability reaches top_p, (0, 1], at a temperature above 0. */
+    uint32_t draw_from;
+    double top_p, temperature;
+    uint64_t seed;
+} fm_fill_options;
+
+/* Each mask by itself, the 5 best tokens; 20 beams; draws from all, at temperature 1. */
+fm_fill_options fm_fill_defaults(void);
+
+/* What is put in a mask's place. */
 typedef struct fm_filling {
-    uint32_t token;
-    float score; /* probability over the whole vocabulary */
+    /* The probability over the whole vocabulary. That of several pieces is a product, from left to right: each piece
+     * with those before it known, those after it masked. As the number of masks is given, it tells nothing of how
+     * probable that number is. */
+    double score, log_probability; /* nats */
+    size_t target;                 /* its number, SIZE_MAX without targets */
+    size_t count;                  /* of tokens */
+    uint32_t *tokens;
+    char *word;          /* as it is written there: in the case that its place asks for, without "##" */
+    uint32_t start, end; /* bytes of the text that it replaces: the mask's, for a piece also the blanks before it */
 } fm_filling;
 
 typedef struct fm_mask_fillings {
     uint32_t start, end; /* the mask's bytes in the text */
-    size_t count;
-    fm_filling *top; /* best first */
+    size_t count;        /* 0 unless the mode is FM_FILL_EACH */
+    fm_filling *top;     /* best first */
 } fm_mask_fillings;
 
+/* A filling of all masks. */
+typedef struct fm_text_filling {
+    double score, log_probability; /* the product of the fillings' */
+    fm_filling *fillings;          /* one a mask; the score of each is with those before it filled in */
+} fm_text_filling;
+
 typedef struct fm_fill_result {
-    size_t masks;
+    size_t masks; /* at least 1 */
     fm_mask_fillings *mask;
+    size_t count;           /* 0 if the mode is FM_FILL_EACH */
+    fm_text_filling *texts; /* best first, or in the order of drawing */
 } fm_fill_result;
 
-/* The k most probable tokens for every [MASK] of a text. Fails with FM_E_FORMAT if there is no mask and with
- * FM_E_LIMIT if the text has more tokens than the model has positions. */
-fm_status fm_fill(fm_model *model, const char *text, size_t size, size_t k, fm_fill_result *result, fm_error *err);
+/* Fills in every [MASK] of a text. A text longer than the model is looked at in windows, each mask in the middle of
+ * one. options and progress may be NULL; progress counts the model's answers. Fails with FM_E_FORMAT if there is no
+ * mask and with FM_E_ARGUMENT if no filling is possible. */
+fm_status fm_fill(fm_model *model, const char *text, size_t size, const fm_fill_options *options, fm_progress progress,
+                  void *context, fm_fill_result *result, fm_error *err);
 void fm_fill_result_free(fm_fill_result *result);
+/* The text with fillings of some of its masks, by rising places; free(out->data). */
+fm_status fm_fill_write(const char *text, size_t size, const fm_filling *fillings, size_t count, fm_text *out,
+                        fm_error *err);
 
 /* ---- scoring ---- */
 
@@ -194,11 +247,6 @@ typedef struct fm_augment_options {
 
 /* Substitution of 15 in 100 words, at least one, from the 20 best, one variant. */
 fm_augment_options fm_augment_defaults(void);
-
-typedef struct fm_text {
-    char *data; /* NUL-terminated */
-    size_t size;
-} fm_text;
 
 typedef struct fm_augmented {
     uint64_t number; /* as given with the text */

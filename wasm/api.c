@@ -218,8 +218,11 @@ static uint32_t unit_of(place *p, uint32_t byte)
  * token and the bits of its score as a float. */
 uint32_t *api_fill(loaded *m, const char *text, size_t size, size_t k)
 {
+    fm_fill_options options = fm_fill_defaults();
     fm_fill_result fillings;
-    if (fm_fill(m->model, text, size, k, &fillings, &problem)) return NULL;
+    options.top_k = k;
+    options.special = options.pieces = true;
+    if (fm_fill(m->model, text, size, &options, NULL, NULL, &fillings, &problem)) return NULL;
     size_t words = 1;
     for (size_t i = 0; i < fillings.masks; i++) words += 3 + 2 * fillings.mask[i].count;
     uint32_t *result = new_result(words), *to = result;
@@ -231,8 +234,9 @@ uint32_t *api_fill(loaded *m, const char *text, size_t size, size_t k)
         *to++ = unit_of(&at, mask->end);
         *to++ = (uint32_t)mask->count;
         for (size_t j = 0; j < mask->count; j++, to += 2) {
-            to[0] = mask->top[j].token;
-            memcpy(to + 1, &mask->top[j].score, sizeof(float));
+            float score = (float)mask->top[j].score;
+            to[0] = mask->top[j].tokens[0];
+            memcpy(to + 1, &score, sizeof score);
         }
     }
     fm_fill_result_free(&fillings);

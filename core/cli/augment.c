@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -40,9 +39,7 @@ typedef struct augmenting {
     fm_augmenter *augmenter;
     regex_t *patterns;
     size_t pattern_count;
-    fm_buffer keep_text; /* of --keep-file */
-    const char **kept;
-    size_t kept_count;
+    cli_words kept;
     pending *first, *last;
     size_t queued, queued_bytes;
     uint64_t seen, written;    /* rows but for empty lines and a header: read, and written (or left out) */
@@ -56,40 +53,14 @@ typedef struct augmenting {
 
 /* ---- setting up ---- */
 
-/* The words to keep: of the options, and a word a line of a file. */
-static fm_status list_kept(augmenting *a, fm_error *err)
-{
-    const augment_command *o = a->o;
-    size_t lines = 0;
-    if (o->keep_file) {
-        fm_blob blob;
-        fm_status status = fm_blob_open(&blob, o->keep_file, err);
-        if (status) return status;
-        fm_buffer_add(&a->keep_text, blob.data, blob.size);
-        fm_blob_close(&blob);
-        if (a->keep_text.failed) return fm_fail_memory(err, blob.size, "the words to keep");
-        for (size_t i = 0; i < a->keep_text.size; i++) lines += a->keep_text.data[i] == '\n';
-    }
-    a->kept = calloc(o->keep.count + lines + 1, sizeof *a->kept);
-    if (!a->kept) return fm_fail_memory(err, lines * sizeof *a->kept, "the words to keep");
-    for (size_t i = 0; i < o->keep.count; i++) a->kept[a->kept_count++] = o->keep.items[i];
-    char *rest = a->keep_text.data;
-    for (char *word; (word = rest ? strtok_r(rest, "\r\n", &rest) : NULL) != NULL;) a->kept[a->kept_count++] = word;
-    return FM_OK;
-}
-
 static fm_status compile_patterns(augmenting *a, fm_error *err)
 {
     const cli_list *list = &a->o->protect;
     a->patterns = calloc(list->count + 1, sizeof *a->patterns);
     if (!a->patterns) return fm_fail_memory(err, list->count * sizeof *a->patterns, "patterns");
     for (; a->pattern_count < list->count; a->pattern_count++) {
-        int code = regcomp(&a->patterns[a->pattern_count], list->items[a->pattern_count], REG_EXTENDED);
-        if (code == 0) continue;
-        char reason[200];
-        regerror(code, &a->patterns[a->pattern_count], reason, sizeof reason);
-        return fm_fail(err, FM_E_ARGUMENT, "--protect \"%.200s\" is no extended regular expression: %s.",
-                       list->items[a->pattern_count], reason);
+        fm_status status = cli_regex(&a->patterns[a->pattern_count], "--protect", list->items[a->pattern_count], err);
+        if (status) return status;
     }
     return FM_OK;
 }
@@ -101,7 +72,7 @@ static fm_status set_up(augmenting *a, fm_error *err)
     const fm_model_options options = {(int)o->threads, o->set};
     if (!folder) return err->status;
     fm_status status = compile_patterns(a, err);
-    if (!status) status = list_kept(a, err);
+    if (!status) status = cli_words_read(&a->kept, &o->keep, o->keep_file, err);
     if (!status) status = fm_model_open(&a->model, folder, &options, err);
     const fm_augment_options augment = {.action = (fm_augment_action)o->action,
                                         .rate = o->rate,
@@ -113,8 +84,8 @@ static fm_status set_up(augmenting *a, fm_error *err)
                                         .top_p = o->top_p,
                                         .temperature = o->temperature,
                                         .seed = (uint64_t)o->seed,
-                                        .kept = a->kept,
-                                        .kept_count = a->kept_count};
+                                        .kept = a->kept.words,
+                                        .kept_count = a->kept.count};
     if (!status) status = fm_augmenter_create(&a->augmenter, a->model, &augment, err);
     return status;
 }
@@ -131,8 +102,7 @@ static void release(augmenting *a)
     fm_model_close(a->model);
     for (size_t i = 0; i < a->pattern_count; i++) regfree(&a->patterns[i]);
     free(a->patterns);
-    free(a->kept);
-    fm_buffer_free(&a->keep_text);
+    cli_words_free(&a->kept);
 }
 
 /* ---- texts ---- */

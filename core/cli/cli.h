@@ -7,6 +7,7 @@
 #ifndef FM_CLI_H
 #define FM_CLI_H
 
+#include <regex.h>
 #include <stdio.h>
 
 #include "base/base.h"
@@ -74,6 +75,19 @@ bool cli_parse(const cli_usage *usage, int argc, char **argv, cli_list *operands
 int cli_usage_error(const char *command, const char *format, ...) FM_PRINTF(2, 3);
 /* The name that is spelled most like `word`, NULL if none is close. */
 const char *cli_nearest(const char *word, const char *const *names, size_t count);
+
+/* ---- words and patterns (words.c) ---- */
+
+typedef struct cli_words {
+    const char **words;
+    size_t count;
+    fm_buffer text; /* of the file */
+} cli_words;
+/* Those given, and those of a file with a word a line; path may be NULL. To be freed also after a failure. */
+fm_status cli_words_read(cli_words *words, const cli_list *given, const char *path, fm_error *err);
+void cli_words_free(cli_words *words);
+/* Compiles the POSIX extended regular expression that an option was given; regfree(regex). */
+fm_status cli_regex(regex_t *regex, const char *option, const char *text, fm_error *err);
 
 /* ---- input, output, models (main.c) ---- */
 

@@ -8,60 +8,152 @@
 
 #define BAR 24
 
-typedef struct fill_options {
-    const char *model, *set;
-    int64_t count, threads;
-    bool json, quiet;
-} fill_options;
+typedef struct fill_command {
+    const char *model, *set, *target_file, *match;
+    cli_list targets;
+    int64_t count, beams, draw_from, seed, threads;
+    double top_p, temperature;
+    bool joint, sample, special, pieces, json, quiet;
+} fill_command;
 
-static bool continues_word(const char *token)
+typedef struct fill_job {
+    const fill_command *o;
+    fm_model *model;
+    fm_fill_options options;
+    cli_words targets;
+    bool *allowed; /* by --match */
+    cli_progress progress;
+    size_t done, input; /* bytes of standard input; input is 0 while it is not read */
+    fm_buffer out;
+} fill_job;
+
+/* ---- setting up ---- */
+
+/* The tokens that --match finds something in. */
+static fm_status match_tokens(fill_job *f, fm_error *err)
 {
-    return strncmp(token, "##", 2) == 0 && token[2] != '\0';
+    const fm_tokenizer *tokenizer = fm_model_tokenizer(f->model);
+    uint32_t size = fm_tokenizer_size(tokenizer);
+    regex_t pattern;
+    fm_status status = cli_regex(&pattern, "--match", f->o->match, err);
+    if (status) return status;
+    f->allowed = calloc(size, sizeof *f->allowed);
+    for (uint32_t i = 0; f->allowed && i < size; i++)
+        f->allowed[i] = regexec(&pattern, fm_tokenizer_token(tokenizer, i), 0, NULL, 0) == 0;
+    regfree(&pattern);
+    return f->allowed ? FM_OK : fm_fail_memory(err, size, "the tokens that match");
 }
 
-/* The text with one mask replaced; a piece of a word joins the word before it. */
-static void add_sequence(fm_buffer *out, const char *text, size_t size, const fm_mask_fillings *mask, const char *token)
+static fm_status set_up(fill_job *f, fm_error *err)
 {
-    size_t before = mask->start;
-    if (continues_word(token)) {
-        token += 2;
-        while (before > 0 && text[before - 1] == ' ') before--;
+    const fill_command *o = f->o;
+    const char *folder = cli_model(o->model, err);
+    const fm_model_options options = {(int)o->threads, o->set};
+    if (!folder) return err->status;
+    fm_status status = cli_words_read(&f->targets, &o->targets, o->target_file, err);
+    if (!status && o->target_file && f->targets.count == 0)
+        status = fm_fail(err, FM_E_FORMAT, "%.300s has no words.", o->target_file);
+    if (!status) status = fm_model_open(&f->model, folder, &options, err);
+    if (!status && o->match) status = match_tokens(f, err);
+    f->options = (fm_fill_options){.mode = o->sample  ? FM_FILL_SAMPLE
+                                           : o->joint ? FM_FILL_JOINT
+                                                      : FM_FILL_EACH,
+                                   .top_k = (size_t)o->count,
+                                   .targets = f->targets.words,
+                                   .target_count = f->targets.count,
+                                   .allowed = f->allowed,
+                                   .special = o->special,
+                                   .pieces = o->pieces,
+                                   .beams = (size_t)o->beams,
+                                   .draw_from = (uint32_t)o->draw_from,
+                                   .top_p = o->top_p,
+                                   .temperature = o->temperature,
+                                   .seed = (uint64_t)o->seed};
+    return status;
+}
+
+static void release(fill_job *f)
+{
+    fm_model_close(f->model);
+    cli_words_free(&f->targets);
+    free(f->allowed);
+    fm_buffer_free(&f->out);
+}
+
+/* ---- JSON ---- */
+
+/* The text with fillings, as a JSON string. */
+static void add_sequence(fm_buffer *out, const char *text, size_t size, const fm_filling *fillings, size_t count)
+{
+    fm_text sequence;
+    fm_error err;
+    if (fm_fill_write(text, size, fillings, count, &sequence, &err)) out->failed = true;
+    else fm_buffer_json(out, sequence.data, sequence.size);
+    free(sequence.data);
+}
+
+/* The members that tell of one mask's filling; without braces. */
+static void add_filling(fill_job *f, const fm_mask_fillings *mask, const fm_filling *filling)
+{
+    fm_buffer *out = &f->out;
+    const char *word = filling->target == SIZE_MAX
+                           ? fm_tokenizer_token(fm_model_tokenizer(f->model), filling->tokens[0])
+                           : f->targets.words[filling->target];
+    fm_buffer_format(out, "\"score\": %.9g, \"log_probability\": %.6f, \"token\": ", filling->score,
+                     filling->log_probability);
+    if (filling->count == 1) fm_buffer_format(out, "%u", filling->tokens[0]);
+    else {
+        fm_buffer_text(out, "null, \"tokens\": [");
+        for (size_t i = 0; i < filling->count; i++) fm_buffer_format(out, i ? ", %u" : "%u", filling->tokens[i]);
+        fm_buffer_text(out, "]");
     }
-    fm_buffer_add(out, text, before);
-    fm_buffer_text(out, token);
-    fm_buffer_add(out, text + mask->end, size - mask->end);
+    fm_buffer_text(out, ", \"token_str\": ");
+    fm_buffer_json(out, word, strlen(word));
+    fm_buffer_format(out, ", \"start\": %u, \"end\": %u", mask->start, mask->end);
 }
 
-static void add_mask_json(fm_buffer *out, const fm_tokenizer *tokenizer, const char *text, size_t size,
-                          const fm_mask_fillings *mask)
+static void add_mask_json(fill_job *f, const char *text, size_t size, const fm_mask_fillings *mask)
 {
-    fm_buffer_text(out, "[");
+    fm_buffer_text(&f->out, "[");
     for (size_t i = 0; i < mask->count; i++) {
-        const char *token = fm_tokenizer_token(tokenizer, mask->top[i].token);
-        fm_buffer sequence = {0};
-        add_sequence(&sequence, text, size, mask, token);
-        fm_buffer_text(out, i ? ", {\"sequence\": " : "{\"sequence\": ");
-        fm_buffer_json(out, sequence.data ? sequence.data : "", sequence.size);
-        out->failed = out->failed || sequence.failed;
-        fm_buffer_free(&sequence);
-        fm_buffer_format(out, ", \"score\": %.9g, \"token\": %u, \"token_str\": ", (double)mask->top[i].score,
-                         mask->top[i].token);
-        fm_buffer_json(out, token, strlen(token));
-        fm_buffer_format(out, ", \"start\": %u, \"end\": %u}", mask->start, mask->end);
+        fm_buffer_text(&f->out, i ? ", {\"sequence\": " : "{\"sequence\": ");
+        add_sequence(&f->out, text, size, &mask->top[i], 1);
+        fm_buffer_text(&f->out, ", ");
+        add_filling(f, mask, &mask->top[i]);
+        fm_buffer_text(&f->out, "}");
     }
-    fm_buffer_text(out, "]");
+    fm_buffer_text(&f->out, "]");
 }
 
-static void add_json(fm_buffer *out, const fm_tokenizer *tokenizer, const char *text, size_t size,
-                     const fm_fill_result *result)
+static void add_text_json(fill_job *f, const char *text, size_t size, const fm_fill_result *result,
+                          const fm_text_filling *filled)
 {
-    if (result->masks > 1) fm_buffer_text(out, "[");
+    fm_buffer_text(&f->out, "{\"sequence\": ");
+    add_sequence(&f->out, text, size, filled->fillings, result->masks);
+    fm_buffer_format(&f->out, ", \"score\": %.9g, \"log_probability\": %.6f, \"fillings\": [", filled->score,
+                     filled->log_probability);
     for (size_t i = 0; i < result->masks; i++) {
-        if (i > 0) fm_buffer_text(out, ", ");
-        add_mask_json(out, tokenizer, text, size, &result->mask[i]);
+        fm_buffer_text(&f->out, i ? ", {" : "{");
+        add_filling(f, &result->mask[i], &filled->fillings[i]);
+        fm_buffer_text(&f->out, "}");
     }
-    if (result->masks > 1) fm_buffer_text(out, "]");
+    fm_buffer_text(&f->out, "]}");
 }
+
+static void add_json(fill_job *f, const char *text, size_t size, const fm_fill_result *result)
+{
+    bool each = result->count == 0, list = !each || result->masks > 1;
+    size_t count = each ? result->masks : result->count;
+    if (list) fm_buffer_text(&f->out, "[");
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0) fm_buffer_text(&f->out, ", ");
+        if (each) add_mask_json(f, text, size, &result->mask[i]);
+        else add_text_json(f, text, size, result, &result->texts[i]);
+    }
+    if (list) fm_buffer_text(&f->out, "]");
+}
+
+/* ---- pictures ---- */
 
 static int width_of(const char *text)
 {
@@ -70,111 +162,170 @@ static int width_of(const char *text)
     return width;
 }
 
-/* A line a filling: share, a bar of it in eighths of a block, the word. */
-static void add_picture(fm_buffer *out, const fm_tokenizer *tokenizer, const char *text, size_t size,
-                        const fm_fill_result *result)
+/* A share, and a bar of it in eighths of a block. */
+static void add_bar(fm_buffer *out, double share)
 {
     static const char *const eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
     bool colour = cli_colour(stdout);
-    fm_buffer_add(out, text, size);
-    fm_buffer_text(out, "\n");
+    int length = (int)(share * BAR * 8.0 + 0.5);
+    fm_buffer_format(out, " %5.1f %%  %s", 100.0 * share, colour ? "\033[36m" : "");
+    for (int b = 0; b < length / 8; b++) fm_buffer_text(out, "█");
+    fm_buffer_text(out, eighths[length % 8]);
+    fm_buffer_text(out, colour ? "\033[0m\n" : "\n");
+}
+
+/* A line a filling: the word, its share, a bar. */
+static void add_words(fill_job *f, const fm_fill_result *result)
+{
+    const fm_tokenizer *tokenizer = fm_model_tokenizer(f->model);
     for (size_t m = 0; m < result->masks; m++) {
         const fm_mask_fillings *mask = &result->mask[m];
-        if (result->masks > 1) fm_buffer_format(out, "  mask %zu\n", m + 1);
+        if (result->masks > 1) fm_buffer_format(&f->out, "  mask %zu\n", m + 1);
         for (size_t i = 0; i < mask->count; i++) {
-            const char *token = fm_tokenizer_token(tokenizer, mask->top[i].token);
-            int length = (int)(mask->top[i].score * BAR * 8.0f + 0.5f), left = 16 - width_of(token);
-            fm_buffer_format(out, "  %s%*s %5.1f %%  %s", token, left > 0 ? left : 0, "",
-                             100.0 * (double)mask->top[i].score, colour ? "\033[36m" : "");
-            for (int b = 0; b < length / 8; b++) fm_buffer_text(out, "█");
-            fm_buffer_text(out, eighths[length % 8]);
-            fm_buffer_text(out, colour ? "\033[0m\n" : "\n");
+            const fm_filling *filling = &mask->top[i];
+            const char *word = filling->target == SIZE_MAX ? fm_tokenizer_token(tokenizer, filling->tokens[0])
+                                                           : f->targets.words[filling->target];
+            int left = 16 - width_of(word);
+            fm_buffer_format(&f->out, "  %s%*s", word, left > 0 ? left : 0, "");
+            add_bar(&f->out, filling->score);
         }
     }
 }
 
-static fm_status fill_one(const fill_options *o, fm_model *model, const char *text, size_t size, fm_buffer *out,
-                          fm_error *err)
+/* A line a text: its log-probability, and the text. */
+static void add_texts(fill_job *f, const char *text, size_t size, const fm_fill_result *result, fm_error *err)
+{
+    for (size_t i = 0; i < result->count; i++) {
+        fm_text sequence;
+        if (fm_fill_write(text, size, result->texts[i].fillings, result->masks, &sequence, err)) f->out.failed = true;
+        else fm_buffer_format(&f->out, "  %7.2f  %s\n", result->texts[i].log_probability, sequence.data);
+        free(sequence.data);
+    }
+}
+
+/* ---- texts ---- */
+
+static bool show_progress(void *context, uint64_t done, uint64_t total)
+{
+    fill_job *f = context;
+    return cli_progress_step(&f->progress, f->input ? f->done : done, f->input ? f->input : total);
+}
+
+static fm_status fill_one(fill_job *f, const char *text, size_t size, fm_error *err)
 {
     fm_fill_result result;
-    fm_status status = fm_fill(model, text, size, (size_t)o->count, &result, err);
+    fm_status status = fm_fill(f->model, text, size, &f->options, show_progress, f, &result, err);
     if (status) return status;
-    if (o->json) add_json(out, fm_model_tokenizer(model), text, size, &result);
-    else add_picture(out, fm_model_tokenizer(model), text, size, &result);
+    if (f->o->json) add_json(f, text, size, &result);
+    else {
+        fm_buffer_add(&f->out, text, size);
+        fm_buffer_text(&f->out, "\n");
+        if (result.count == 0) add_words(f, &result);
+        else add_texts(f, text, size, &result, err);
+    }
     fm_fill_result_free(&result);
     return FM_OK;
 }
 
 /* Each line of stdin that is not empty is a text. */
-static fm_status fill_lines(const fill_options *o, fm_model *model, fm_buffer *out, bool *first, fm_error *err)
+static fm_status fill_lines(fill_job *f, bool *first, fm_error *err)
 {
     fm_buffer input = {0};
-    cli_progress progress;
     fm_status status = cli_read_stdin(&input, err);
-    size_t number = 0;
-    cli_progress_begin(&progress, "Filling", NULL, o->quiet);
-    for (size_t at = 0; at < input.size && !status; number++) {
-        const char *line = input.data + at, *end = memchr(line, '\n', input.size - at);
-        size_t size = end ? (size_t)(end - line) : input.size - at;
-        at += size + 1;
+    f->input = input.size;
+    for (size_t number = 1; f->done < input.size && !status; number++) {
+        const char *line = input.data + f->done, *end = memchr(line, '\n', input.size - f->done);
+        size_t size = end ? (size_t)(end - line) : input.size - f->done;
+        f->done += size + 1;
         if (size > 0 && line[size - 1] == '\r') size--;
         if (size == 0) continue;
-        if (!*first) fm_buffer_text(out, o->json ? ",\n " : "\n");
+        if (!*first) fm_buffer_text(&f->out, f->o->json ? ",\n " : "\n");
         *first = false;
         fm_error cause;
-        status = fill_one(o, model, line, size, out, &cause);
-        if (status) fm_fail(err, status, "Line %zu of stdin: %.900s", number + 1, cause.text);
-        else if (!cli_progress_step(&progress, at, input.size)) status = fm_fail(err, FM_E_ABORTED, "Stopped.");
+        status = fill_one(f, line, size, &cause);
+        if (status) fm_fail(err, status, "Line %zu of stdin: %.900s", number, cause.text);
     }
-    cli_progress_end(&progress);
+    f->input = 0;
     fm_buffer_free(&input);
     return status;
 }
 
-static fm_status fill_all(const fill_options *o, fm_model *model, const cli_list *texts, fm_buffer *out, fm_error *err)
+static fm_status fill_all(fill_job *f, const cli_list *texts, fm_error *err)
 {
     fm_status status = FM_OK;
     bool first = true;
     for (size_t i = 0; i < texts->count && !status; i++) {
         const char *text = texts->items[i];
         if (strcmp(text, "-") == 0) {
-            status = fill_lines(o, model, out, &first, err);
+            status = fill_lines(f, &first, err);
             continue;
         }
-        if (!first) fm_buffer_text(out, o->json ? ",\n " : "\n");
+        if (!first) fm_buffer_text(&f->out, f->o->json ? ",\n " : "\n");
         first = false;
         fm_error cause;
-        status = fill_one(o, model, text, strlen(text), out, &cause);
+        status = fill_one(f, text, strlen(text), &cause);
         if (status && texts->count > 1) fm_fail(err, status, "Text %zu: %.900s", i + 1, cause.text);
         else if (status) *err = cause;
     }
     return status;
 }
 
-static int fill(const fill_options *o, const cli_list *texts)
+static int fill(const fill_command *o, const cli_list *texts)
 {
     fm_error err;
-    fm_model *model = NULL;
-    fm_buffer out = {0};
-    const char *folder = cli_model(o->model, &err);
-    const fm_model_options options = {(int)o->threads, o->set};
-    fm_status status = folder ? fm_model_open(&model, folder, &options, &err) : err.status;
-    bool several = texts->count > 1 || strcmp(texts->items[0], "-") == 0;
-    if (o->json && several) fm_buffer_text(&out, "[");
-    if (!status) status = fill_all(o, model, texts, &out, &err);
-    if (o->json) fm_buffer_text(&out, several ? "]\n" : "\n");
-    fm_model_close(model);
-    if (!status) return cli_print("fill", &out);
-    fm_buffer_free(&out);
-    return cli_print_error("fill", &err);
+    fill_job f = {.o = o};
+    bool lines = false, several = texts->count > 1;
+    for (size_t i = 0; i < texts->count; i++) lines = lines || strcmp(texts->items[i], "-") == 0;
+    fm_status status = set_up(&f, &err);
+    cli_progress_begin(&f.progress, "Filling", lines ? NULL : "questions", o->quiet);
+    if (o->json && (several || lines)) fm_buffer_text(&f.out, "[");
+    if (!status) status = fill_all(&f, texts, &err);
+    if (o->json) fm_buffer_text(&f.out, several || lines ? "]\n" : "\n");
+    cli_progress_end(&f.progress);
+    int code = status ? cli_print_error("fill", &err) : cli_print("fill", &f.out);
+    release(&f);
+    return code;
+}
+
+/* Options that need or exclude one another. */
+static int check(const fill_command *o, const cli_list *texts)
+{
+    bool targets = o->targets.count > 0 || o->target_file;
+    if (o->joint && o->sample) return cli_usage_error("fill", "--joint and --sample exclude each other.");
+    if (targets && (o->match || o->special || o->pieces))
+        return cli_usage_error("fill",
+                               "--match, --special and --pieces choose from the vocabulary; targets exclude them.");
+    return cli_check_stdin("fill", texts, NULL);
 }
 
 int cli_fill(int argc, char **argv)
 {
-    fill_options o = {.count = 5};
+    const fm_fill_options defaults = fm_fill_defaults();
+    fill_command o = {.count = (int64_t)defaults.top_k,
+                      .beams = (int64_t)defaults.beams,
+                      .top_p = defaults.top_p,
+                      .temperature = defaults.temperature};
     const cli_option options[] = {
         {"model", 'm', CLI_STRING, &o.model, "FOLDER", "the model (default: the one that ships)", 0, 0, NULL},
-        {"top-k", 'k', CLI_INTEGER, &o.count, "N", "fillings a mask (default 5)", 1, 1e6, NULL},
+        {"top-k", 'k', CLI_INTEGER, &o.count, "N", "fillings a mask, or with --joint and --sample a text (default 5)",
+         1, 1e6, NULL},
+        {"target", 't', CLI_LIST, &o.targets, "WORD",
+         "choose among these words only, whose pieces are looked at together; may be repeated", 0, 0, NULL},
+        {"target-file", 0, CLI_STRING, &o.target_file, "FILE", "and among those of this file: a word a line", 0, 0,
+         NULL},
+        {"match", 0, CLI_STRING, &o.match, "REGEX",
+         "choose among the tokens in which this POSIX extended regular expression finds something", 0, 0, NULL},
+        {"special", 0, CLI_FLAG, &o.special, NULL, "allow special tokens", 0, 0, NULL},
+        {"pieces", 0, CLI_FLAG, &o.pieces, NULL, "allow pieces of words (##s), which join the word before", 0, 0, NULL},
+        {"joint", 'j', CLI_FLAG, &o.joint, NULL, "fill all masks together, by beam search", 0, 0, NULL},
+        {"beams", 0, CLI_INTEGER, &o.beams, "N", "fillings that --joint follows (default 20)", 1, 1e5, NULL},
+        {"sample", 's', CLI_FLAG, &o.sample, NULL, "draw fillings of all masks together", 0, 0, NULL},
+        {"draw-from", 0, CLI_INTEGER, &o.draw_from, "N", "draw from the N best, 0 for all (default 0)", 0, 1e6, NULL},
+        {"top-p", 0, CLI_NUMBER, &o.top_p, "P", "and from the best that have this probability together (default 1)",
+         1e-6, 1, NULL},
+        {"temperature", 0, CLI_NUMBER, &o.temperature, "T", "of --sample: more is more daring (default 1)", 1e-3, 1000,
+         NULL},
+        {"seed", 0, CLI_INTEGER, &o.seed, "N", "of --sample (default 0)", 0, 9e15, NULL},
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
         {"isa", 0, CLI_STRING, &o.set, "SET", "instruction set: auto, avx512, avx2 or scalar (default auto)", 0, 0,
          NULL},
@@ -188,12 +339,20 @@ int cli_fill(int argc, char **argv)
         .least_operands = 1,
         .most_operands = SIZE_MAX,
         .about = "Fills in each [MASK] of a text: the most probable words for it, each mask by\n"
-                 "itself, with their probabilities. A text of - is standard input, a text a line.\n"
-                 "In the JSON, \"sequence\" is the text as given with one mask replaced\n"
-                 "(transformers gives it lower-cased), and \"start\" and \"end\" are the mask's\n"
-                 "bytes in the text.\n",
+                 "itself, with their probabilities. With --joint and --sample all masks are filled\n"
+                 "from left to right, each with those before it filled in, and the number is the\n"
+                 "logarithm of the whole filling's probability. A target of several pieces takes as\n"
+                 "many masks; its probability does not tell how probable that number is. Special\n"
+                 "tokens and pieces of words are left out unless asked for. A text of - is standard\n"
+                 "input, a text a line; one longer than the model is looked at in windows.\n"
+                 "In the JSON, \"sequence\" is the text as given with the mask replaced by a word in\n"
+                 "the case that its place asks for, and \"start\" and \"end\" are the mask's bytes in\n"
+                 "the text.\n",
         .examples = "  fillmask fill \"The capital of France is [MASK].\"\n"
-                    "  fillmask fill -k 3 --json \"This [MASK] was really [MASK].\"\n"
+                    "  fillmask fill -t good -t bad -t unwatchable \"This movie was [MASK].\"\n"
+                    "  fillmask fill --match '^[a-z]+ing$' \"We are [MASK].\"\n"
+                    "  fillmask fill --joint -k 3 \"[MASK] is the capital of [MASK].\"\n"
+                    "  fillmask fill --sample --temperature 0.8 \"I [MASK] [MASK] [MASK] [MASK].\"\n"
                     "  fillmask fill --json - < texts.txt\n",
         .options = options,
         .option_count = sizeof options / sizeof *options,
@@ -201,9 +360,10 @@ int cli_fill(int argc, char **argv)
     cli_list texts = {0};
     int code;
     if (cli_parse(&usage, argc, argv, &texts, &code)) {
-        code = cli_check_stdin("fill", &texts, NULL);
+        code = check(&o, &texts);
         if (code == CLI_OK) code = fill(&o, &texts);
     }
     cli_list_free(&texts);
+    cli_list_free(&o.targets);
     return code;
 }

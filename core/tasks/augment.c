@@ -90,8 +90,8 @@ static fm_status set_up(fm_augmenter *a, fm_error *err)
     if (!status) status = fm_kept_make(&a->kept, o->kept, o->kept_count, err);
     a->o.kept = NULL;
     if (!status)
-        status =
-            fm_runner_open(&a->runner, a->model, o->action == FM_AUGMENT_DELETE ? FM_RUN_LOSS : FM_RUN_LOGITS, err);
+        status = fm_runner_open(&a->runner, a->model, o->action == FM_AUGMENT_DELETE ? FM_RUN_LOSS : FM_RUN_LOGITS,
+                                NULL, err);
     if (status) return status;
     a->allowed = calloc(vocab, sizeof *a->allowed);
     a->questions = calloc(a->runner.room.masked, sizeof *a->questions);

@@ -105,11 +105,11 @@ static void look_back(const uint8_t *text, size_t at, bool *found, bool *upper)
     *upper = count.upper > 1 && count.lower == 0;
 }
 
-static void look_ahead(const uint8_t *text, size_t size, size_t at, bool *found, bool *upper)
+static void look_ahead(const uint8_t *text, size_t size, bool *found, bool *upper)
 {
     letters count = {0};
     *found = false;
-    while (at < size) {
+    for (size_t at = 0; at < size;) {
         uint32_t point;
         at += fm_utf8_read(text + at, size - at, &point);
         if (fm_is_letter(point)) count_letter(&count, point);
@@ -136,14 +136,18 @@ static bool starts_sentence(const uint8_t *text, size_t at)
     return true;
 }
 
+fm_case fm_case_between(const char *before, size_t before_size, const char *after, size_t after_size)
+{
+    bool word_before, word_after, before_upper, after_upper;
+    look_back((const uint8_t *)before, before_size, &word_before, &before_upper);
+    look_ahead((const uint8_t *)after, after_size, &word_after, &after_upper);
+    if ((word_before || word_after) && word_before == before_upper && word_after == after_upper) return FM_CASE_UPPER;
+    return starts_sentence((const uint8_t *)before, before_size) ? FM_CASE_TITLE : FM_CASE_LOWER;
+}
+
 fm_case fm_case_of_place(const char *text, size_t size, fm_span place)
 {
-    const uint8_t *bytes = (const uint8_t *)text;
-    bool before, after, before_upper, after_upper;
-    look_back(bytes, place.start, &before, &before_upper);
-    look_ahead(bytes, size, place.end, &after, &after_upper);
-    if ((before || after) && before == before_upper && after == after_upper) return FM_CASE_UPPER;
-    return starts_sentence(bytes, place.start) ? FM_CASE_TITLE : FM_CASE_LOWER;
+    return fm_case_between(text, place.start, text + place.end, size - place.end);
 }
 
 void fm_case_add(fm_buffer *out, const char *word, size_t size, fm_case wanted)

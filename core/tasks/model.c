@@ -98,12 +98,16 @@ fm_status fm_model_network(fm_model *m, const fm_room *room, fm_network **networ
     m->runner = NULL;
     if (!m->network || room->tokens > m->room.tokens || room->sequences > m->room.sequences ||
         room->masked > m->room.masked) {
+        fm_room grown = *room;
+        if (m->network && m->room.tokens > grown.tokens) grown.tokens = m->room.tokens;
+        if (m->network && m->room.sequences > grown.sequences) grown.sequences = m->room.sequences;
+        if (m->network && m->room.masked > grown.masked) grown.masked = m->room.masked;
         fm_network_destroy(m->network);
         m->network = NULL;
         fm_status status =
-            fm_network_create(&m->network, &m->config, &m->parameters, m->backend, room, m->weights.values, err);
+            fm_network_create(&m->network, &m->config, &m->parameters, m->backend, &grown, m->weights.values, err);
         if (status) return status;
-        m->room = *room;
+        m->room = grown;
     }
     *network = m->network;
     return FM_OK;

@@ -8,7 +8,15 @@
 #define TOKENS 2048 /* of a batch */
 #define ROWS 256    /* sequences, and masked rows, of a batch */
 
-fm_status fm_runner_open(fm_runner *r, fm_model *model, fm_run run, fm_error *err)
+/* Rounded up, so that texts of about one length share a network. */
+static uint32_t bounded(uint32_t most, uint32_t need, uint32_t least)
+{
+    uint32_t room = least;
+    while (room < need && room < most) room *= 2;
+    return room < most ? room : most;
+}
+
+fm_status fm_runner_open(fm_runner *r, fm_model *model, fm_run run, const fm_room *need, fm_error *err)
 {
     uint32_t positions = model->config.positions;
     *r = (fm_runner){.model = model, .run = run};
@@ -17,6 +25,11 @@ fm_status fm_runner_open(fm_runner *r, fm_model *model, fm_run run, fm_error *er
                        positions);
     r->room =
         (fm_room){positions > TOKENS ? positions : TOKENS, ROWS, positions / 2 > ROWS ? positions / 2 : ROWS, false};
+    if (need) {
+        r->room.tokens = bounded(r->room.tokens, need->tokens, 128);
+        r->room.sequences = bounded(r->room.sequences, need->sequences, 8);
+        r->room.masked = bounded(r->room.masked, need->masked, 8);
+    }
     r->ids = calloc(r->room.tokens, sizeof *r->ids);
     r->starts = calloc((size_t)r->room.sequences + 1, sizeof *r->starts);
     r->rows = calloc(r->room.masked, sizeof *r->rows);

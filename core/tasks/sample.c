@@ -45,7 +45,7 @@ static void sift_down(candidate *heap, size_t count, size_t at)
     }
 }
 
-static size_t choose_best(fm_sampler *s, const float *logits, const uint32_t *excluded, size_t excluded_count)
+size_t fm_sampler_best(fm_sampler *s, const float *logits, const uint32_t *excluded, size_t excluded_count)
 {
     size_t count = 0;
     for (uint32_t token = 0; token < s->vocab; token++) {
@@ -70,7 +70,7 @@ static size_t choose_best(fm_sampler *s, const float *logits, const uint32_t *ex
 bool fm_sampler_draw(fm_sampler *s, const float *logits, const uint32_t *excluded, size_t excluded_count, double draw,
                      uint32_t *token)
 {
-    size_t count = choose_best(s, logits, excluded, excluded_count);
+    size_t count = fm_sampler_best(s, logits, excluded, excluded_count);
     if (count == 0) return false;
     *token = s->candidates[0].token;
     if (s->temperature <= 0.0) return true;

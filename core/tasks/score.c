@@ -69,7 +69,7 @@ fm_status fm_score(fm_model *model, const char *text, size_t size, fm_score_meth
     fm_encoding encoding = {0};
     scoring s = {.result = result, .method = method};
     fm_status status = fm_tokenizer_encode(model->tokenizer, text, size, false, &encoding, err);
-    if (!status) status = fm_runner_open(&s.runner, model, FM_RUN_LOSS, err);
+    if (!status) status = fm_runner_open(&s.runner, model, FM_RUN_LOSS, NULL, err);
     if (!status) status = list_tokens(&s, &encoding, err);
     s.ids = encoding.ids;
     s.words = encoding.words;

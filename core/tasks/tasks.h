@@ -39,7 +39,8 @@ typedef struct fm_runner {
     size_t capacity;
 } fm_runner;
 
-fm_status fm_runner_open(fm_runner *runner, fm_model *model, fm_run run, fm_error *err);
+/* need bounds what will be collected in all, so that little of it takes little memory; NULL if nobody knows. */
+fm_status fm_runner_open(fm_runner *runner, fm_model *model, fm_run run, const fm_room *need, fm_error *err);
 void fm_runner_free(fm_runner *runner);
 /* Most tokens of a sequence, without the [CLS] and [SEP] that are put around it. */
 uint32_t fm_runner_longest(const fm_runner *runner);
@@ -74,6 +75,7 @@ typedef enum fm_case {
 fm_case fm_case_of_word(const char *word, size_t size);
 /* What a word there would have: capitals among capitals, a capital at the start of a sentence, else lower case. */
 fm_case fm_case_of_place(const char *text, size_t size, fm_span place);
+fm_case fm_case_between(const char *before, size_t before_size, const char *after, size_t after_size);
 /* Appends a word in a case. */
 void fm_case_add(fm_buffer *out, const char *word, size_t size, fm_case wanted);
 
@@ -114,6 +116,8 @@ typedef struct fm_sampler {
 fm_status fm_sampler_open(fm_sampler *sampler, uint32_t vocab, const bool *allowed, uint32_t top_k, double top_p,
                           double temperature, fm_error *err);
 void fm_sampler_free(fm_sampler *sampler);
+/* Puts the top_k best into candidates, best first; returns their number. */
+size_t fm_sampler_best(fm_sampler *sampler, const float *logits, const uint32_t *excluded, size_t excluded_count);
 /* draw is uniform in [0, 1). False if every allowed token is excluded. */
 bool fm_sampler_draw(fm_sampler *sampler, const float *logits, const uint32_t *excluded, size_t excluded_count,
                      double draw, uint32_t *token);

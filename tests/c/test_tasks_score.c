@@ -167,15 +167,15 @@ static void test_runners_take_turns(void **state)
     const uint32_t ids[] = {70, 80, 90, 100};
     float alone[2] = {0}, *results[] = {alone, alone + 1};
     for (int i = 0; i < 2; i++) {
-        assert_ok(fm_runner_open(&a, tiny, FM_RUN_LOSS, &err), err);
+        assert_ok(fm_runner_open(&a, tiny, FM_RUN_LOSS, NULL, &err), err);
         fm_runner_ask(&a, fm_runner_add(&a, ids + i, 3), ids[i]);
         assert_ok(fm_runner_finish(&a, NULL, NULL, 0, 0, &err), err);
         *results[i] = a.results[0];
         fm_runner_free(&a);
     }
     assert_true(alone[0] != alone[1]);
-    assert_ok(fm_runner_open(&a, tiny, FM_RUN_LOSS, &err), err);
-    assert_ok(fm_runner_open(&b, tiny, FM_RUN_LOSS, &err), err);
+    assert_ok(fm_runner_open(&a, tiny, FM_RUN_LOSS, NULL, &err), err);
+    assert_ok(fm_runner_open(&b, tiny, FM_RUN_LOSS, NULL, &err), err);
     fm_runner_ask(&a, fm_runner_add(&a, ids, 3), ids[0]);
     fm_runner_ask(&b, fm_runner_add(&b, ids + 1, 3), ids[1]);
     bool done;
