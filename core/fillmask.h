@@ -40,6 +40,12 @@ typedef struct fm_error {
  * returns FM_E_ABORTED. */
 typedef bool (*fm_progress)(void *context, uint64_t done, uint64_t total);
 
+/* A text that is the caller's. */
+typedef struct fm_view {
+    const char *data;
+    size_t size;
+} fm_view;
+
 /* ---- tokenizer ---- */
 
 typedef struct fm_tokenizer fm_tokenizer;
@@ -221,6 +227,19 @@ typedef struct fm_score_result {
 fm_status fm_score(fm_model *model, const char *text, size_t size, fm_score_method method, fm_progress progress,
                    void *context, fm_score_result *result, fm_error *err);
 void fm_score_result_free(fm_score_result *result);
+
+/* ---- vectors of texts ---- */
+
+/* Numbers in the vector of a text. */
+uint32_t fm_model_width(const fm_model *model);
+/* The vectors of texts: the mean of the last layer's states over a text's tokens, [CLS] and [SEP] included. A text
+ * longer than the model is looked at in windows that overlap by half, each token in that whose middle is nearest.
+ * vectors is (count, fm_model_width). Texts share batches, and it makes no difference which. Fails with FM_E_FORMAT if
+ * a text has no token. progress may be NULL; it counts tokens. */
+fm_status fm_embed(fm_model *model, const fm_view *texts, size_t count, fm_progress progress, void *context,
+                   float *vectors, fm_error *err);
+/* The cosine of two vectors, from -1 to 1. */
+double fm_similarity(const float *left, const float *right, size_t width);
 
 /* ---- augmentation ---- */
 

@@ -20,6 +20,7 @@ enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 }; /* exit codes */
 /* argv[0] is the command's name; the result is the exit code. */
 int cli_augment(int argc, char **argv);
 int cli_bench(int argc, char **argv);
+int cli_embed(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_fill(int argc, char **argv);
 int cli_info(int argc, char **argv);

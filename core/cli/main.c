@@ -17,6 +17,7 @@ typedef struct cli_command {
 static const cli_command commands[] = {
     {"augment", "make variants of texts", cli_augment},
     {"bench", "measure the speed of this machine", cli_bench},
+    {"embed", "turn texts into vectors", cli_embed},
     {"eval", "measure a model on texts", cli_eval},
     {"fill", "fill in the masks of a text", cli_fill},
     {"info", "show what a model folder holds", cli_info},

@@ -93,6 +93,11 @@ const fm_tokenizer *fm_model_tokenizer(const fm_model *m)
     return m->tokenizer;
 }
 
+uint32_t fm_model_width(const fm_model *m)
+{
+    return m->config.hidden;
+}
+
 fm_status fm_model_network(fm_model *m, const fm_room *room, fm_network **network, fm_error *err)
 {
     m->runner = NULL;

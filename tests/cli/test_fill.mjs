@@ -29,11 +29,13 @@ test('fill: one mask gives a list of fillings, best first', () => {
 
 test('fill: all fillings are the whole vocabulary, and their probabilities sum to 1', () => {
   const size = json(['info', 'model']).vocab_size;
-  const fillings = fill('-k', '1000000', text);
+  const fillings = fill('--special', '--pieces', '-k', '1000000', text);
   assert.equal(fillings.length, size);
   assert.equal(new Set(fillings.map(({ token }) => token)).size, size);
   assert.ok(Math.abs(fillings.reduce((sum, { score }) => sum + score, 0) - 1) < 1e-5);
-  assert.deepEqual(fill('-k3', text), fillings.slice(0, 3));
+  assert.deepEqual(fill('-k3', '--special', '--pieces', text), fillings.slice(0, 3));
+  const words = fill('-k', '1000000', text);
+  assert.deepEqual(words, fillings.filter(({ token_str: word }) => !/^(##.+|\[[A-Z]+\])$/.test(word)));
   const piece = fillings.find(({ token_str: word }) => word.startsWith('##'));
   assert.equal(piece.sequence, `The MOVIE${piece.token_str.slice(2)} good,\tand its plot was bad.`);
 });
@@ -50,6 +52,13 @@ test('fill: several masks, several texts', () => {
   assert.match(masks[1][0].sequence, /^The \[MASK\] was \w+, and/);
   const several = fill('-k', '1', text, 'We saw it in the [MASK] 1960.');
   assert.deepEqual(several, [fill('-k', '1', text), fill('-k', '1', 'We saw it in the [MASK] 1960.')]);
+});
+
+test('fill: a text longer than the model', () => {
+  const words = 'good '.repeat(100);
+  const [first, second] = fill('-k', '1', `The movie [MASK] ${words}The plot [MASK] bad.`);
+  assert.deepEqual([first[0].start, second[0].start], [10, 526]);
+  assert.match(second[0].sequence, /^The movie \[MASK\] good .* The plot \S+ bad\.$/);
 });
 
 test('fill: stdin is a text a line', () => {
@@ -79,11 +88,17 @@ test('fill: what cannot be filled', () => {
   refuse([text, 'no mask here'], /Text 2: .*has no \[MASK\]/);
   refuse(['-'], { input: `${text}\n\nno mask here\n` }, /Line 3 of stdin: .*has no \[MASK\]/);
   refuse(['-'], { input: gzipSync(text) }, /stdin is gzip data/, /gzip -dc/);
-  refuse(['[MASK] ' + 'good '.repeat(30)], /has 33 tokens, more than the model's 32 positions; shorten it/);
-  assert.equal(fill('[MASK] ' + 'good '.repeat(29)).length, 5);
+  refuse(['--match', 'xyz', text], /No token of the vocabulary is allowed/);
+  refuse(['--match', '(', text], /--match "\(" is no extended regular expression/);
+  refuse(['--target', ' ', text], /target " " has no token/);
+  refuse(['--target-file', 'missing.txt', text], /missing\.txt/);
+  write('empty.txt', '\n\n');
+  refuse(['--target-file', 'empty.txt', text], /empty\.txt has no words/);
   refuse(['--isa', 'mmx', text], /mmx/);
   refused(['fill', '-m', 'model'], 2, /argument is missing/);
   refused(['fill', '-m', 'model', '-k', '0', text], 2, /--top-k is "0"/);
+  refused(['fill', '-m', 'model', '--joint', '--sample', text], 2, /exclude each other/);
+  refused(['fill', '-m', 'model', '--pieces', '-t', 'good', text], 2, /targets exclude them/);
 });
 
 test('eval: the figures, and where they come from', () => {

@@ -85,6 +85,99 @@ test('score: what it refuses', () => {
   refused(['score', '--data', 'missing.jsonl'], 1, /missing\.jsonl/);
 });
 
+// ---- fill ----
+
+// The flags for the options of a case in the vectors.
+function flags({ mode, targets = [], special, pieces, ...others }) {
+  const values = Object.entries(others).map(([name, value]) => `--${name.replaceAll('_', '-')}=${value}`);
+  const set = { joint: mode === 'joint', sample: mode === 'sample', special, pieces };
+  return [...values, ...targets.map((word) => `--target=${word}`), ...Object.keys(set).filter((name) => set[name]).map((name) => `--${name}`)];
+}
+
+// Offsets are of bytes.
+const written = (text, { start, end, word }) => {
+  const bytes = Buffer.from(text);
+  return Buffer.concat([bytes.subarray(0, start), Buffer.from(word), bytes.subarray(end)]).toString();
+};
+
+test('fill: the vectors, as JSON', () => {
+  const check = (got, expected) => {
+    near(got.log_probability, expected.log_probability, 2e-5 * (1 - expected.log_probability));
+    near(got.score, Math.exp(expected.log_probability), 1e-5);
+    assert.deepEqual(got.tokens ?? [got.token], expected.tokens);
+  };
+  for (const { text, masks, texts, ...options } of vectors('fill')) {
+    const got = JSON.parse(run(['fill', '--json', ...flags(options), '--', text]).out);
+    if (masks) {
+      assert.equal(masks.length > 1 ? got.length : 1, masks.length);
+      masks.forEach((top, m) => top.forEach((expected, i) => {
+        const found = (masks.length > 1 ? got[m] : got)[i];
+        check(found, expected);
+        assert.equal(found.sequence, written(text, expected));
+        assert.equal(Buffer.from(text).subarray(found.start, found.end).toString(), '[MASK]');
+        if (options.targets) assert.ok(options.targets.includes(found.token_str));
+      }));
+    } else {
+      assert.equal(got.length, texts.length);
+      texts.forEach(({ log_probability, fillings }, i) => {
+        near(got[i].log_probability, log_probability, 1e-4);
+        near(got[i].score, Math.exp(log_probability), 1e-5);
+        assert.equal(got[i].sequence, fillings.reduceRight(written, text));
+        fillings.forEach((expected, m) => check(got[i].fillings[m], expected));
+      });
+    }
+  }
+  for (const { text, sequences, ...options } of vectors('sample')) {
+    const got = JSON.parse(run(['fill', '--json', ...flags(options), '--', text]).out);
+    assert.deepEqual(got.map(({ sequence }) => sequence), sequences);
+  }
+});
+
+test('fill: targets of a file, and pictures of whole texts', () => {
+  writeFileSync(join(folder, 'targets.txt'), 'good\r\nbad\n');
+  const args = ['fill', '--json', 'This movie was [MASK].'];
+  const got = JSON.parse(run([...args, '--target-file', 'targets.txt', '-t', 'unheard of']).out);
+  assert.deepEqual(got, JSON.parse(run([...args, '-t', 'unheard of', '-t', 'good', '-t', 'bad']).out));
+  assert.equal(got.length, 3);
+  const lines = run(['fill', '--joint', '-k', '3', 'THE [MASK] WAS [MASK].']).out.trimEnd().split('\n');
+  assert.equal(lines.length, 4);
+  for (const line of lines.slice(1)) assert.match(line, /^ +-\d+\.\d\d {2}THE [A-Z]+ WAS [A-Z]+\.$/);
+});
+
+// ---- embed ----
+
+test('embed: the vectors, as JSON', () => {
+  const cases = vectors('embed');
+  const same = (got, { text, vector }) => {
+    assert.equal(got.text, text);
+    assert.equal(got.vector.length, vector.length);
+    vector.forEach((value, i) => near(got.vector[i], value, 1e-5));
+  };
+  for (const one of cases) same(JSON.parse(run(['embed', '--json', '--', one.text]).out), one);
+  JSON.parse(run(['embed', '--json', '--', ...cases.map(({ text }) => text)]).out).forEach((got, i) => same(got, cases[i]));
+  writeFileSync(join(folder, 'e.jsonl'), Array.from({ length: 40 }, () => cases).flat()
+    .map(({ text }) => JSON.stringify({ text })).join('\n'));
+  const all = JSON.parse(run(['embed', '--json', '--data', 'e.jsonl']).out); // more texts than a batch
+  assert.equal(all.length, 40 * cases.length);
+  all.forEach((got, i) => same(got, cases[i % cases.length]));
+});
+
+test('embed: lengths, streams, refusals', () => {
+  const [{ vector }] = JSON.parse(run(['embed', '--json', '--normalize', '-'], { input: 'good movie\n' }).out);
+  near(Math.hypot(...vector), 1, 1e-6);
+  const plain = JSON.parse(run(['embed', '--json', 'good movie']).out).vector;
+  near(plain[3] / vector[3], Math.hypot(...plain), 1e-4);
+  const lines = run(['embed', 'This movie was good.', 'This film was great.', 'Rome\nis in Italy!']).out.split('\n');
+  assert.deepEqual(lines.map((line) => line.slice(9)), ['This movie was good.', 'This film was great.', 'Rome is in Italy!', '']);
+  const [one, alike, other] = lines.map(Number.parseFloat);
+  assert.ok(one === 1 && alike < 1 && other < alike - 0.1);
+  refused(['embed'], 2, /nothing to embed/);
+  refused(['embed', ' '], 1, /no token/);
+  refused(['embed', '-'], 1, /holds no text/);
+  refused(['embed', '-', '-'], 2, /read only once/);
+  refused(['embed', '--data', 'missing.jsonl'], 1, /missing\.jsonl/);
+});
+
 // ---- augment ----
 
 test('augment: the vectors', () => {
