@@ -57,9 +57,9 @@ test('a C program is built against what was installed', { skip: skip || (sanitis
         fm_model *model;
         fm_fill_result result;
         static const char text[] = "The movie [MASK] good.";
-        if (argc < 2 || fm_model_open(&model, argv[1], NULL, &err) || fm_fill(model, text, sizeof text - 1, 1, &result, &err))
+        if (argc < 2 || fm_model_open(&model, argv[1], NULL, &err) || fm_fill(model, text, sizeof text - 1, NULL, NULL, NULL, &result, &err))
             return 1;
-        printf("%s\\n", fm_tokenizer_token(fm_model_tokenizer(model), result.mask[0].top[0].token));
+        printf("%s\\n", fm_tokenizer_token(fm_model_tokenizer(model), result.mask[0].top[0].tokens[0]));
         fm_fill_result_free(&result);
         fm_model_close(model);
         return 0;
