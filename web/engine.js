@@ -5,6 +5,8 @@
 // The core computes on the thread that calls it. In a browser that should be a worker: a page's main thread would
 // freeze for as long as a forward pass takes, and may not wait for threads.
 
+import { FillmaskError } from './errors.js';
+
 /** The interface between this file and wasm/api.c; both must be from the same version. */
 const ABI = 1;
 
@@ -15,25 +17,6 @@ const STACK = 1 << 18; // bytes, of each thread but the first
 
 const CODES = ['', 'E_ARGUMENT', 'E_IO', 'E_FORMAT', 'E_LIMIT', 'E_MEMORY', 'E_UNSUPPORTED', 'E_ABORTED'];
 const DTYPES = ['f32', 'f16', 'bf16', 'int8'];
-
-/**
- * What the engine throws. `message` is one sentence that says what was wrong and what to do about it.
- *
- * `code` is one of E_ARGUMENT (an option out of its range), E_IO (a download failed), E_FORMAT (a file or text is not what it should be), E_LIMIT
- * (more than the model or the format allows), E_MEMORY (not enough of it), E_UNSUPPORTED (well-formed, but beyond this
- * build), E_CLOSED (the engine or trainer was closed), E_CRASHED (a fault in the core: this engine is of no use any
- * more) and E_MISMATCH (engine.js and the .wasm file are of different versions). An aborted call throws the signal's
- * reason instead.
- */
-export class EngineError extends Error {
-  /** @param {string} code @param {string} message */
-  constructor(code, message) {
-    super(message);
-    this.name = 'EngineError';
-    /** @type {string} */
-    this.code = code;
-  }
-}
 
 /**
  * @typedef {Uint8Array | ArrayBuffer | string} Bytes  A string stands for its UTF-8.
@@ -118,7 +101,7 @@ export class EngineError extends Error {
  * @property {number} masked_tokens
  * @property {number} chunks
  *
- * @typedef {object} Thread  A Worker of a browser or of node:worker_threads that runs thread.js or thread-node.js.
+ * @typedef {object} Thread  A Worker of a browser or of node:worker_threads that runs worker.js or worker-node.js.
  * @property {(message: any) => void} postMessage
  * @property {() => any} terminate
  *
@@ -177,7 +160,7 @@ export class Engine {
     const memory = createMemory(maximumMemory);
     const { exports } = await WebAssembly.instantiate(module, imports(memory));
     if (typeof exports.api_abi !== 'function' || exports.api_abi() !== ABI)
-      throw new EngineError('E_MISMATCH', 'The .wasm file does not belong to this version of engine.js; use the two of one release.');
+      throw new FillmaskError('E_MISMATCH', 'The .wasm file does not belong to this version of engine.js; use the two of one release.');
     exports._initialize();
     const engine = new Engine(exports, memory, sliceMs, instructionSet);
     if (threads > 1 && createThread && canUseThreads()) await engine.#startThreads(module, threads, createThread);
@@ -325,7 +308,7 @@ export class Engine {
   save({ dtype = 'f32' } = {}) {
     return this.#inTurn(async () => {
       const type = DTYPES.indexOf(dtype);
-      if (type < 0) throw new EngineError('E_ARGUMENT', `dtype is "${dtype}"; it must be one of ${DTYPES.join(', ')}.`);
+      if (type < 0) throw new FillmaskError('E_ARGUMENT', `dtype is "${dtype}"; it must be one of ${DTYPES.join(', ')}.`);
       const file = this.#call('api_save', this.#need(), type) >>> 0;
       if (!file) throw this.#error();
       return this.#take(file, (bytes) => bytes.slice());
@@ -417,7 +400,7 @@ export class Engine {
         this.#threads.push(thread);
         const at = this.#alloc(STACK);
         started.push(ready(thread));
-        thread.postMessage({ module, memory: this.#memory, stack: (at + STACK) & ~15, number });
+        thread.postMessage({ thread: { module, memory: this.#memory, stack: (at + STACK) & ~15, number } });
       }
       await Promise.all(started);
       this.#call('api_threads', threads);
@@ -431,7 +414,7 @@ export class Engine {
 
   #need() {
     if (this.#trouble) throw this.#trouble;
-    if (!this.#model) throw new EngineError('E_ARGUMENT', 'No model is open; open one first.');
+    if (!this.#model) throw new FillmaskError('E_ARGUMENT', 'No model is open; open one first.');
     return this.#model;
   }
 
@@ -496,13 +479,13 @@ export class Engine {
     try {
       return this.#x[name](...values);
     } catch (error) {
-      this.#trouble = new EngineError('E_CRASHED', `The core failed (${error.message}); create another engine.`);
+      this.#trouble = new FillmaskError('E_CRASHED', `The core failed (${error.message}); create another engine.`);
       throw this.#trouble;
     }
   }
 
   #error() {
-    return new EngineError(CODES[this.#call('api_error')], this.#text(this.#call('api_error_text')));
+    return new FillmaskError(CODES[this.#call('api_error')], this.#text(this.#call('api_error_text')));
   }
 
   #check(status) {
@@ -560,7 +543,7 @@ export class Engine {
   async #receive(source, expected, signal, onProgress) {
     const whole = source instanceof Uint8Array || source instanceof ArrayBuffer || typeof source === 'string' ? bytesOf(source) : null;
     if (!whole && source instanceof Response) {
-      if (!source.ok) throw new EngineError('E_IO', `${source.url || 'The weights'}: the server answered ${source.status}.`);
+      if (!source.ok) throw new FillmaskError('E_IO', `${source.url || 'The weights'}: the server answered ${source.status}.`);
       expected ||= Number(source.headers.get('content-length')) || 0;
     }
     let room = whole ? whole.length : expected || 1 << 20;
@@ -619,7 +602,7 @@ export class Trainer {
    */
   async step({ signal } = {}) {
     if (!this.#calls) throw closed('trainer');
-    if (this.#running) throw new EngineError('E_ARGUMENT', 'A step of this training is under way; wait for it.');
+    if (this.#running) throw new FillmaskError('E_ARGUMENT', 'A step of this training is under way; wait for it.');
     this.#running = true;
     try {
       return await this.#calls.advance(signal);
@@ -653,7 +636,7 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 function closed(what) {
-  return new EngineError('E_CLOSED', `The ${what} was closed; create another one.`);
+  return new FillmaskError('E_CLOSED', `The ${what} was closed; create another one.`);
 }
 
 function bytesOf(data) {
@@ -663,7 +646,7 @@ function bytesOf(data) {
 
 function count(value, name) {
   if (Number.isInteger(value) && value >= 0 && value < 2 ** 31) return value;
-  throw new EngineError('E_ARGUMENT', `${name} is ${value}; it must be a whole number from 0 to 2147483647.`);
+  throw new FillmaskError('E_ARGUMENT', `${name} is ${value}; it must be a whole number from 0 to 2147483647.`);
 }
 
 /** The imports of an instance; thread.js makes the same. */
@@ -675,7 +658,7 @@ async function compile(wasm) {
   const source = await wasm;
   if (source instanceof WebAssembly.Module) return source;
   if (typeof Response === 'undefined' || !(source instanceof Response)) return WebAssembly.compile(source);
-  if (!source.ok) throw new EngineError('E_IO', `${source.url || 'The .wasm file'}: the server answered ${source.status}.`);
+  if (!source.ok) throw new FillmaskError('E_IO', `${source.url || 'The .wasm file'}: the server answered ${source.status}.`);
   // Streaming wants the media type application/wasm, which some servers do not send.
   if (source.headers.get('content-type') === 'application/wasm') return WebAssembly.compileStreaming(source);
   return WebAssembly.compile(await source.arrayBuffer());
@@ -690,7 +673,7 @@ function createMemory(bytes) {
       if (!(error instanceof RangeError)) throw error;
     }
   }
-  throw new EngineError('E_MEMORY', `The system grants no memory of ${maxima.at(-1) / 16} MiB; close other pages or programs.`);
+  throw new FillmaskError('E_MEMORY', `The system grants no memory of ${maxima.at(-1) / 16} MiB; close other pages or programs.`);
 }
 
 /** Resolves when a thread says that it is about to serve. */
@@ -701,7 +684,7 @@ function ready(thread) {
       thread.unref?.(); // in Node.js, so that idle threads do not keep the process alive
       resolve();
     });
-    listen('error', (event) => reject(new EngineError('E_UNSUPPORTED', `A thread could not be started (${event.message ?? 'its script failed to load'}).`)));
+    listen('error', (event) => reject(new FillmaskError('E_UNSUPPORTED', `A thread could not be started (${event.message ?? 'its script failed to load'}).`)));
   });
 }
 

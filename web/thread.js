@@ -1,20 +1,14 @@
-// thread.js - a thread of the core: the script of a browser's Worker. It joins the engine's memory and then serves the
-// core's loops until it is terminated. Node.js enters through thread-node.js.
+// thread.js - a thread of the core: joins the engine's memory and then serves the core's loops until it is terminated.
 import { imports } from './engine.js';
 
 /**
- * Waits on a port for what Engine sends, says that it is ready, and never returns from the core.
- * @param {{postMessage: (message: any) => void}} port
- * @param {(use: (message: any) => void) => void} once calls `use` with the first message
+ * Says that it is ready, and never returns from the core.
+ * @param {{module: WebAssembly.Module, memory: WebAssembly.Memory, stack: number, number: number}} crew what Engine sends
+ * @param {(message: any) => void} post
  */
-export function serve(port, once) {
-  once(({ module, memory, stack, number }) => {
-    const { exports } = new WebAssembly.Instance(module, imports(memory));
-    exports.stackRestore(stack);
-    port.postMessage('ready');
-    exports.api_thread(number);
-  });
+export function join({ module, memory, stack, number }, post) {
+  const { exports } = new WebAssembly.Instance(module, imports(memory));
+  exports.stackRestore(stack);
+  post('ready');
+  exports.api_thread(number);
 }
-
-if (typeof WorkerGlobalScope !== 'undefined' && globalThis instanceof WorkerGlobalScope)
-  serve(globalThis, (use) => globalThis.addEventListener('message', (event) => use(event.data), { once: true }));

@@ -5,7 +5,7 @@ async function run() {
   const engine = await Engine.create({
     wasm: fetch(hasRelaxedSimd() ? '/build/fillmask-relaxed.wasm' : '/build/fillmask.wasm'),
     threads: 2,
-    createThread: () => new Worker('/web/thread.js', { type: 'module' }),
+    createThread: () => new Worker('/web/worker.js', { type: 'module' }),
   });
   const text = async (name) => (await fetch(`/model/${name}`)).text();
   await engine.open({

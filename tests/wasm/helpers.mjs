@@ -15,7 +15,7 @@ const bin = process.env.FILLMASK_BIN ?? fileURLToPath(new URL('build/fillmask', 
 /** The bytes of a file of the WebAssembly build. */
 export const built = (name) => readFileSync(join(process.env.FILLMASK_WASM ?? fileURLToPath(new URL('build-wasm', root)), name));
 
-export const createThread = () => new Worker(new URL('web/thread-node.js', root));
+export const createThread = () => new Worker(new URL('web/worker-node.js', root));
 
 let module;
 /** An engine that is closed after the tests. */

@@ -1,0 +1,47 @@
+// index.js - the entry of the package for browsers: a worker and its files by URL.
+import { FillmaskError } from './errors.js';
+import { setHost } from './api.js';
+
+export { dispose, FillmaskError, loadModel, Model, pipeline, Tokenizer } from './api.js';
+
+/** Where bundlers see the files that belong to the package. */
+const files = () => ({
+  simd128: new URL('../build-wasm/fillmask.wasm', import.meta.url).href,
+  relaxed: new URL('../build-wasm/fillmask-relaxed.wasm', import.meta.url).href,
+});
+
+const base = () => globalThis.document?.baseURI ?? globalThis.location.href;
+
+function wasmOf(given) {
+  if (!given) return files();
+  const absolute = (url) => url && new URL(url, base()).href;
+  if (typeof given === 'string' || given instanceof URL) return { simd128: absolute(given) };
+  return { simd128: absolute(given.simd128), relaxed: absolute(given.relaxed) };
+}
+
+function createWorker(url) {
+  try {
+    if (url) return new Worker(new URL(url, base()), { type: 'module', name: 'fillmask' });
+    return new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'fillmask' });
+  } catch (error) {
+    throw new FillmaskError('E_UNSUPPORTED',
+      `The worker could not be started (${error.message}); workers must come from the page's own origin: copy the package there and give workerUrl, or give createWorker.`);
+  }
+}
+
+setHost({
+  base,
+  folder: (name) => (/^\.{0,2}\//.test(name) ? new URL(name, base()).href : null),
+  start: (options) => (heard, died) => {
+    const worker = options.createWorker?.() ?? createWorker(options.workerUrl);
+    worker.onmessage = ({ data }) => heard(data);
+    worker.onmessageerror = () => died('A message of the worker could not be read.');
+    worker.onerror = (event) => {
+      event.preventDefault?.();
+      died(`The worker of Fillmask failed (${event.message || 'its script could not be loaded'}).`);
+    };
+    const threads = options.threads ?? Math.min(globalThis.navigator?.hardwareConcurrency || 1, 8);
+    worker.postMessage({ engine: { wasm: wasmOf(options.wasmUrl), threads } });
+    return { post: (message) => worker.postMessage(message), close: () => worker.terminate() };
+  },
+});

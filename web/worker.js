@@ -1,0 +1,23 @@
+// worker.js - the one script that workers of a browser run. The first message says what a worker is to be: the engine,
+// which holds all models, or one of its threads.
+import { serve } from './service.js';
+import { join } from './thread.js';
+
+/** A classic script, which a bundler may have made of this file, can import scripts; a module cannot. */
+function type() {
+  try {
+    globalThis.importScripts();
+    return 'classic';
+  } catch {
+    return 'module';
+  }
+}
+
+const createThread = () => new Worker(globalThis.location.href, { type: type(), name: 'fillmask-thread' });
+
+globalThis.addEventListener('message', ({ data }) => {
+  const post = (message, transfer = []) => globalThis.postMessage(message, { transfer });
+  if (data.thread) return join(data.thread, post);
+  const listen = serve(post, { createThread, ...data.engine });
+  globalThis.addEventListener('message', (event) => listen(event.data));
+}, { once: true });
