@@ -20,6 +20,9 @@ sh tools/wasm_setup.sh
 build_wasm
 echo "WebAssembly tests"
 node --test tests/wasm/*.test.mjs
+sh tools/web_setup.sh
+echo "Tests of the package: Node.js, Chromium"
+node --test tests/web/*.test.mjs
 build fuzz
 for fuzzer in build-fuzz/fuzz_*; do
     [ -x "$fuzzer" ] && [ -f "$fuzzer" ] || continue

@@ -2,5 +2,6 @@
 // this file gets into the module; web/engine.js has the real ones.
 mergeInto(LibraryManager.library, {
   now: function () {}, // milliseconds
+  progress: function () {}, // parts done and in all; 0 stops the request
   madd: function () {}, // put in by wasm-merge
 });

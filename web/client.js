@@ -5,6 +5,7 @@ import { FillmaskError, unpackError } from './errors.js';
 /**
  * @typedef {object} Port  One worker or process.
  * @property {(message: any) => void} post
+ * @property {(id: number) => void} abort
  * @property {() => void} close ends it
  * @property {(busy: boolean) => void} [hold] whether it should keep a Node.js process alive
  *
@@ -44,7 +45,7 @@ export class Client {
       const id = ++this.#last;
       const stop = () => {
         this.#settle(id)?.reject(signal?.reason);
-        port.post({ abort: id });
+        port.abort(id);
       };
       const done = () => signal?.removeEventListener('abort', stop);
       signal?.addEventListener('abort', stop, { once: true });
@@ -68,6 +69,7 @@ export class Client {
   }
 
   #open() {
+    // Whatever is heard of a worker that was given up is of no interest.
     if (this.#port) return this.#port;
     const generation = ++this.#generation;
     const mine = () => this.#generation === generation && this.#port;
@@ -78,8 +80,9 @@ export class Client {
     return this.#port;
   }
 
-  #heard({ id, event, error, result }) {
-    if (event !== undefined) this.#pending.get(id)?.onEvent?.(event);
+  #heard({ id, event, error, result, died }) {
+    if (died) this.#end(() => new FillmaskError('E_CRASHED', died));
+    else if (event !== undefined) this.#pending.get(id)?.onEvent?.(event);
     else if (error) this.#settle(id)?.reject(unpackError(error));
     else this.#settle(id)?.resolve(result);
   }
@@ -97,4 +100,15 @@ export class Client {
     port?.close();
     for (const id of [...this.#pending.keys()]) this.#settle(id)?.reject(reason());
   }
+}
+
+/**
+ * A way to tell a worker of aborted calls while it computes, where memory can be shared: service.js looks there.
+ * @returns {{shared?: SharedArrayBuffer, note: (id: number) => void}}
+ */
+export function abortNotes() {
+  if (typeof SharedArrayBuffer === 'undefined') return { note() {} };
+  const shared = new SharedArrayBuffer(4096);
+  const ids = new Int32Array(shared);
+  return { shared, note: (id) => void Atomics.store(ids, id % ids.length, id) };
 }

@@ -1,5 +1,6 @@
 // files.js - the files of a model, from wherever they are: URLs, blobs, and in Node.js files. It runs in the worker, so
 // that weights go straight into the core's memory.
+import { parts } from './engine.js';
 import { FillmaskError } from './errors.js';
 
 /**
@@ -48,18 +49,9 @@ export class Files {
   async read(file) {
     const opened = await this.open(file);
     if (!opened) return null;
-    const parts = [];
-    let size = 0;
-    for await (const part of opened.stream) size += parts.push(part) && part.length;
-    const all = new Uint8Array(size);
-    size = 0;
-    for (const part of parts) all.set(part, (size += part.length) - part.length);
-    return all;
-  }
-
-  /** As read(), but it must be there. @param {string} file */
-  async need(file) {
-    return (await this.read(file)) ?? this.missing(file);
+    const all = [];
+    for await (const part of opened.stream) all.push(part);
+    return new Uint8Array(await new Blob(all).arrayBuffer());
   }
 
   /** @param {string} file @returns {never} */
@@ -110,22 +102,4 @@ function fromData({ href }) {
   const decoded = /;base64$/i.test(href.slice(0, comma)) ? atob(decodeURIComponent(text)) : null;
   const bytes = decoded === null ? new TextEncoder().encode(decodeURIComponent(text)) : Uint8Array.from(decoded, (c) => c.charCodeAt(0));
   return { stream: [bytes], size: bytes.length };
-}
-
-/** The parts of a stream; not all browsers can iterate one. */
-export async function* parts(stream) {
-  if (typeof stream.getReader !== 'function') {
-    yield* stream;
-    return;
-  }
-  const reader = stream.getReader();
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      yield value;
-    }
-  } finally {
-    reader.cancel().catch(() => {});
-  }
 }

@@ -4,8 +4,9 @@ import { availableParallelism } from 'node:os';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { setHost } from './api.js';
+import { abortNotes } from './client.js';
 
-export { dispose, FillmaskError, loadModel, Model, pipeline, Tokenizer } from './api.js';
+export { dispose, FillmaskError, loadModel, loadTokenizer, Model, pipeline, Tokenizer, Trainer } from './api.js';
 
 const base = () => pathToFileURL(`${process.cwd()}/`).href;
 
@@ -22,14 +23,21 @@ setHost({
   base,
   folder: (name) => (existsSync(name) ? pathToFileURL(name).href : null),
   start: (options) => (heard, died) => {
-    const worker = new Worker(options.workerUrl ? new URL(options.workerUrl, base()) : new URL('./worker-node.js', import.meta.url));
+    const script = options.workerUrl ? new URL(options.workerUrl, base()) : new URL('./worker-node.js', import.meta.url);
+    const worker = new Worker(script, { execArgv: [] }); // --input-type, for one, is for the main script alone
+    const notes = abortNotes();
     worker.on('message', heard);
     worker.on('error', (error) => died(`The worker of Fillmask failed (${error.message}).`));
     worker.on('exit', (code) => died(`The worker of Fillmask ended (exit code ${code}).`));
     worker.unref();
-    worker.postMessage({ engine: { wasm: wasmOf(options.wasmUrl), threads: options.threads ?? Math.min(availableParallelism(), 8) } });
+    const threads = options.threads ?? Math.min(availableParallelism(), 8);
+    worker.postMessage({ engine: { wasm: wasmOf(options.wasmUrl), threads, instructionSet: options.instructionSet, aborted: notes.shared } });
     return {
       post: (message) => worker.postMessage(message),
+      abort(id) {
+        notes.note(id);
+        worker.postMessage({ abort: id });
+      },
       close: () => void worker.terminate(),
       hold: (busy) => (busy ? worker.ref() : worker.unref()),
     };

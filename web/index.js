@@ -1,8 +1,9 @@
 // index.js - the entry of the package for browsers: a worker and its files by URL.
 import { FillmaskError } from './errors.js';
 import { setHost } from './api.js';
+import { abortNotes } from './client.js';
 
-export { dispose, FillmaskError, loadModel, Model, pipeline, Tokenizer } from './api.js';
+export { dispose, FillmaskError, loadModel, loadTokenizer, Model, pipeline, Tokenizer, Trainer } from './api.js';
 
 /** Where bundlers see the files that belong to the package. */
 const files = () => ({
@@ -34,6 +35,7 @@ setHost({
   folder: (name) => (/^\.{0,2}\//.test(name) ? new URL(name, base()).href : null),
   start: (options) => (heard, died) => {
     const worker = options.createWorker?.() ?? createWorker(options.workerUrl);
+    const notes = globalThis.crossOriginIsolated ? abortNotes() : { note() {} };
     worker.onmessage = ({ data }) => heard(data);
     worker.onmessageerror = () => died('A message of the worker could not be read.');
     worker.onerror = (event) => {
@@ -41,7 +43,14 @@ setHost({
       died(`The worker of Fillmask failed (${event.message || 'its script could not be loaded'}).`);
     };
     const threads = options.threads ?? Math.min(globalThis.navigator?.hardwareConcurrency || 1, 8);
-    worker.postMessage({ engine: { wasm: wasmOf(options.wasmUrl), threads } });
-    return { post: (message) => worker.postMessage(message), close: () => worker.terminate() };
+    worker.postMessage({ engine: { wasm: wasmOf(options.wasmUrl), threads, instructionSet: options.instructionSet, aborted: notes.shared } });
+    return {
+      post: (message) => worker.postMessage(message),
+      abort(id) {
+        notes.note(id);
+        worker.postMessage({ abort: id });
+      },
+      close: () => worker.terminate(),
+    };
   },
 });

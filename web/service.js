@@ -1,4 +1,5 @@
-// service.js - what the worker does: carries out the calls of client.js with engines, and says what came of them.
+// service.js - what the worker does: opens and saves models, whose bytes it fetches and posts, and hands all other calls
+// of client.js to the core. The core does one call after the other; what waits for bytes lets others pass.
 import { Engine, hasRelaxedSimd } from './engine.js';
 import { FillmaskError, packError } from './errors.js';
 import { Files } from './files.js';
@@ -9,6 +10,8 @@ import { Files } from './files.js';
  * @property {(url: URL) => Promise<import('./files.js').OpenFile | null>} [openFile]
  * @property {{simd128: string, relaxed?: string}} wasm URLs of the two builds
  * @property {number} threads
+ * @property {string} [instructionSet]
+ * @property {SharedArrayBuffer} [aborted] where the client notes the numbers of calls that are aborted
  */
 
 /**
@@ -17,81 +20,90 @@ import { Files } from './files.js';
  * @returns {(message: any) => void} takes what the client posts
  */
 export function serve(post, host) {
-  const running = new Map(); // calls that can be aborted
-  const engines = new Map(); // by the numbers that stand for models
-  let last = 0;
+  const controllers = new Map(); // of calls that wait for something
+  const small = new Map(); // the small files of each model, for those who save it
+  const aborted = host.aborted && new Int32Array(host.aborted);
+  let engine; // a promise
 
-  const engineOf = ({ model }) => {
-    const engine = engines.get(model);
-    if (!engine) throw new FillmaskError('E_CLOSED', 'The model was disposed; load it again.');
-    return engine;
-  };
+  const start = () => (engine ??= createEngine(host).catch((error) => {
+    engine = undefined;
+    throw error;
+  }));
 
-  const operations = {
-    async open({ source }, { signal, onEvent }) {
+  const own = {
+    async open({ source, dtype, untrained, tokenizerOnly }, { signal, onEvent }) {
       const files = new Files(source, { signal, onEvent, openFile: host.openFile });
-      const config = await files.need('config.json');
-      const tokenizer = { config: (await files.read('tokenizer_config.json')) ?? undefined };
-      const json = await files.read('tokenizer.json');
-      if (json) tokenizer.json = json;
-      else tokenizer.vocab = (await files.read('vocab.txt')) ?? files.missing('tokenizer.json and no vocab.txt');
-      const weights = (await files.open('model.safetensors')) ?? files.missing('model.safetensors');
-      const engine = await createEngine(host);
-      try {
-        const info = await engine.open({ config, tokenizer, weights: weights.stream, weightsSize: weights.size, signal });
-        engines.set(++last, engine);
-        return { model: last, info };
-      } catch (error) {
-        engine.close();
-        throw error;
-      }
+      const kept = {};
+      const read = async (file) => {
+        const bytes = await files.read(file);
+        if (bytes) kept[file] = bytes;
+        return bytes ?? undefined;
+      };
+      const config = tokenizerOnly ? undefined : (await read('config.json')) ?? files.missing('config.json');
+      const tokenizer = { config: await read('tokenizer_config.json'), json: await read('tokenizer.json'), vocab: undefined };
+      if (!tokenizer.json) tokenizer.vocab = (await read('vocab.txt')) ?? files.missing('tokenizer.json and no vocab.txt');
+      const weights = tokenizerOnly || untrained ? null : (await files.open('model.safetensors')) ?? files.missing('model.safetensors');
+      const core = await start();
+      const number = await core.open({ config, tokenizer, weights: weights?.stream ?? null, weightsSize: weights?.size, signal });
+      if (tokenizerOnly) return { number, info: core.call('info', { tokenizer: number }) };
+      if (dtype && dtype !== 'auto') core.call('convert', { model: number, dtype });
+      small.set(number, kept);
+      return { number, info: core.call('info', { model: number }) };
     },
 
-    async close({ model }) {
-      engines.get(model)?.close();
-      engines.delete(model);
+    async files({ model, dtype }) {
+      const weights = (await engine).save(model, { dtype });
+      return { ...small.get(model), 'model.safetensors': weights };
     },
 
-    async fill({ texts, top_k, ...args }, { signal }) {
-      const engine = engineOf(args);
-      const results = [];
-      for (const text of texts) {
-        signal.throwIfAborted();
-        results.push(await engine.fill(text, { top_k }));
-      }
-      return results;
+    async close({ number }) {
+      small.delete(number);
+      return (await engine)?.call('close', { number }) ?? null;
     },
 
-    encode: async ({ texts, special, ...args }) => texts.map((text) => engineOf(args).encode(text, { special })),
-    decode: async ({ ids, options, ...args }) => engineOf(args).decode(ids, options),
+    memory: async () => (await engine)?.memoryBytes ?? 0,
   };
 
-  return async ({ id, op, args, abort }) => {
-    if (abort !== undefined) return running.get(abort)?.abort();
+  const run = async ({ id, op, args }) => {
+    const isAborted = () => aborted?.[id % aborted.length] === id;
     const controller = new AbortController();
-    running.set(id, controller);
+    controllers.set(id, controller);
     try {
-      const result = await operations[op](args, { signal: controller.signal, onEvent: (event) => post({ id, event }) });
-      post({ id, result });
+      if (isAborted()) throw new FillmaskError('E_ABORTED', 'Stopped.');
+      const onEvent = (event) => post({ id, event });
+      const result = own[op]
+        ? await own[op](args, { signal: controller.signal, onEvent })
+        : (await engine).call(op, args, () => !isAborted());
+      post({ id, result }, op === 'files' ? Object.values(result).slice(-1).map((bytes) => bytes.buffer) : []);
     } catch (error) {
-      post({ id, error: packError(error) });
+      post(error.code === 'E_CRASHED' ? { died: error.message } : { id, error: packError(error) });
     } finally {
-      running.delete(id);
+      controllers.delete(id);
     }
   };
+
+  return (message) => {
+    if (message.abort !== undefined) controllers.get(message.abort)?.abort();
+    else run(message);
+  };
 }
 
-async function createEngine({ wasm, threads, createThread, openFile }) {
-  const url = new URL(hasRelaxedSimd() && wasm.relaxed ? wasm.relaxed : wasm.simd128);
-  let source;
-  if (url.protocol === 'file:' && openFile) source = new Response(await readAll(await openFile(url), url));
-  else source = await fetch(url);
-  return Engine.create({ wasm: source, threads, createThread });
+/** The fastest build that this machine runs and computes right. */
+async function createEngine({ wasm, openFile, ...options }) {
+  const create = async (url) => Engine.create({ ...options, wasm: await source(new URL(url), openFile) });
+  if (hasRelaxedSimd() && wasm.relaxed) {
+    const engine = await create(wasm.relaxed);
+    if (engine.check()) return engine;
+    engine.close();
+  }
+  return create(wasm.simd128);
 }
 
-async function readAll(file, url) {
+async function source(url, openFile) {
+  if (url.protocol !== 'file:' || !openFile) return fetch(url);
+  const file = await openFile(url);
   if (!file) throw new FillmaskError('E_IO', `${url.pathname} is missing; build it, or install the package anew.`);
-  const parts = [];
-  for await (const part of file.stream) parts.push(part);
-  return new Blob(parts);
+  const all = [];
+  for await (const part of file.stream) all.push(part);
+  return new Response(new Blob(all));
 }

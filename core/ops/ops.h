@@ -136,6 +136,8 @@ fm_pool *fm_cpu_pool(fm_backend *backend);
 /* Names this build knows, best first, NULL-terminated; and whether this machine runs one. */
 const char *const *fm_cpu_instruction_sets(void);
 bool fm_cpu_has(const char *instruction_set);
+/* Whether it computes what the scalar reference does, on a few numbers. */
+bool fm_cpu_check(const char *instruction_set);
 /* Matrix products of linear and linear_backward so far: floating-point operations, and seconds of them. */
 typedef struct fm_cpu_work {
     double operations, seconds;

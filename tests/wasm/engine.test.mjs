@@ -1,111 +1,44 @@
-// engine.test.mjs - web/engine.js and the core behind it against the native command line: filling, tokens, opening and
-// closing, and what happens to bad input. Training is in training.test.mjs.
+// engine.test.mjs - web/engine.js and the module behind it: how models come into its memory and leave it, threads, and
+// what happens to bad input. What a model computes is tested through the package, in tests/web.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Engine } from '../../web/engine.js';
-import { built, createEngine, createThread, files, native } from './helpers.mjs';
+import { built, createEngine, createThread, files } from './helpers.mjs';
 
-const texts = [
-  'The red cat sat on the [MASK].',
-  'The [MASK] dog ran under the [MASK].',
-  'a bird sang , and then it [MASK] happy !',
-  'na\u00efve \u{1F600} \u65e5 [MASK]s \ud83d [MASK]',
-  '[MASK]',
-  `The cat sat ${'on the mat '.repeat(15)}[MASK].`,
-];
-
-// As texts reach the core: a lone surrogate becomes U+FFFD.
-const wellFormed = (text) => Buffer.from(text).toString();
-
-// Bytes of UTF-8 as UTF-16 code units.
-const unit = (text, byte) => Buffer.from(text).subarray(0, byte).toString().length;
-
-const sameFillings = (found, expected, text) => {
-  assert.deepEqual(found.map((f) => f.token), expected.map((f) => f.token));
-  found.forEach((filling, i) => {
-    const { score, ...rest } = expected[i];
-    assert.ok(Math.abs(filling.score - score) < 1e-4, `${filling.score} is not ${score}`);
-    assert.deepEqual({ ...filling, score, sequence: wellFormed(filling.sequence) }, { ...rest, score, start: unit(text, rest.start), end: unit(text, rest.end) });
-  });
-};
-
-test('fills as the native command line does', async () => {
-  const engine = await createEngine();
-  const info = await engine.open(files());
-  assert.equal(info.hidden, 48);
-  assert.equal(info.positions, 64);
-  assert.equal(info.dtype, 'f32');
-  assert.equal(info.mask_token, '[MASK]');
-  for (const text of texts) {
-    const printed = JSON.parse(native('fill', '-m', 'model', '--json', wellFormed(text)));
-    const expected = Array.isArray(printed[0]) ? printed : [printed];
-    const found = await engine.fill(text);
-    assert.equal(found.length, expected.length);
-    found.forEach((mask, i) => sameFillings(mask, expected[i], text));
-  }
-  const [three] = await engine.fill(texts[0], { top_k: 3 });
-  assert.equal(three.length, 3);
-});
-
-test('the scalar reference agrees', async () => {
-  const fast = await createEngine(), plain = await createEngine({ instructionSet: 'scalar' });
-  await fast.open(files());
-  assert.equal((await plain.open(files())).instruction_set, 'scalar');
-  for (const text of texts) {
-    const expected = (await plain.fill(text)).flat(), found = (await fast.fill(text)).flat();
-    assert.deepEqual(found.map((f) => f.token), expected.map((f) => f.token));
-    found.forEach((f, i) => assert.ok(Math.abs(f.score - expected[i].score) < 1e-5));
-  }
-});
-
-test('encodes and decodes as the native command line does', async () => {
-  const engine = await createEngine();
-  await engine.open(files());
-  for (const text of ['The naïve cats, singing 😀 日 [MASK]!', '', ' \t\n', 'zzz 😀']) {
-    const expected = JSON.parse(native('tokenize', '-m', 'model', '--json', text));
-    const found = engine.encode(text);
-    assert.deepEqual([...found.ids], expected.ids);
-    assert.deepEqual(found.tokens, expected.tokens);
-    assert.deepEqual(found.offsets, expected.offsets.map((pair) => pair.map((byte) => unit(text, byte))));
-    assert.equal(found.words[0], null);
-  }
-  const { ids, words } = engine.encode('the cats sat', { special: false });
-  assert.deepEqual(words, [0, 1, 1, 2]);
-  assert.equal(engine.decode(ids), 'the cats sat');
-  assert.equal(engine.decode(engine.encode('a cat .').ids), '[CLS] a cat. [SEP]');
-  assert.equal(engine.decode(engine.encode('a cat .').ids, { skip_special_tokens: true, clean_up: false }), 'a cat .');
-  assert.equal(engine.decode([]), '');
-  assert.equal(engine.tokenId('cat'), engine.encode('cat', { special: false }).ids[0]);
-  assert.equal(engine.tokenId('unheard'), undefined);
-  assert.equal(engine.token(engine.info.special.mask), '[MASK]');
-  assert.throws(() => engine.token(1e6), { code: 'E_ARGUMENT', message: /no token 1000000/ });
-  assert.throws(() => engine.decode([1e6]), { code: 'E_ARGUMENT' });
-});
+const text = 'The red cat sat on the [MASK].';
+const fill = (engine, model, options = {}) => engine.call('fill', { model, texts: [text], ...options })[0][0];
 
 test('opens a vocab.txt, and weights from streams of any cut', async () => {
   const engine = await createEngine();
   const { config, tokenizer, weights } = files();
-  await engine.open({ config, tokenizer, weights });
-  const expected = await engine.fill(texts[0]);
+  const expected = fill(engine, await engine.open({ config, tokenizer, weights }));
   const vocab = JSON.parse(tokenizer.json).model.vocab;
   const lines = Object.keys(vocab).sort((a, b) => vocab[a] - vocab[b]).join('\n');
   async function* cut(size) {
     for (let at = 0; at < weights.length; at += size) yield weights.subarray(at, at + size);
   }
-  const seen = [];
   const sources = [
     { weights: cut(1000) },
     { weights: cut(7777), weightsSize: weights.length },
     { weights: cut(50_000), weightsSize: 10 },
-    { weights: new Response(weights, { headers: { 'content-length': weights.length } }), onProgress: (...at) => seen.push(at) },
+    { weights: new Response(weights, { headers: { 'content-length': weights.length } }) },
     { weights: new Blob([weights]).stream() },
     { weights: weights.buffer.slice(weights.byteOffset, weights.byteOffset + weights.length) },
   ];
   for (const source of sources) {
-    await engine.open({ config: config.toString(), tokenizer: { vocab: lines }, ...source });
-    assert.deepEqual(await engine.fill(texts[0]), expected);
+    const model = await engine.open({ config: config.toString(), tokenizer: { vocab: lines }, ...source });
+    assert.deepEqual(fill(engine, model), expected);
+    engine.call('close', { number: model });
   }
-  assert.deepEqual(seen.at(-1), [weights.length, weights.length]);
+});
+
+test('a tokenizer needs no model', async () => {
+  const engine = await createEngine();
+  const { tokenizer } = files();
+  const number = await engine.open({ tokenizer });
+  assert.deepEqual(engine.call('encode', { tokenizer: number, texts: ['the cat'] })[0].tokens, ['[CLS]', 'the', 'cat', '[SEP]']);
+  assert.equal(engine.call('info', { tokenizer: number }).mask_token, '[MASK]');
+  assert.throws(() => fill(engine, number), { code: 'E_ARGUMENT', message: /no such model/ });
 });
 
 test('bad files give an error, and the engine lives on', async () => {
@@ -128,29 +61,27 @@ test('bad files give an error, and the engine lives on', async () => {
     [{ tokenizer: { json: '[]' } }, 'E_FORMAT', /tokenizer\.json/],
     [{ tokenizer: { vocab: 'a\nb\n' } }, 'E_FORMAT', /\[/],
   ];
-  for (const [change, code, message] of cases) {
+  for (const [change, code, message] of cases)
     await assert.rejects(engine.open({ ...good, ...change }), (error) => {
       assert.match(error.code, code instanceof RegExp ? code : new RegExp(`^${code}$`), error.message);
       assert.match(error.message, message);
       return true;
     });
-    await assert.rejects(engine.fill(texts[0]), { code: 'E_ARGUMENT', message: /No model is open/ });
-  }
-  await engine.open(good);
-  await assert.rejects(engine.fill('No mask.'), { code: 'E_FORMAT', message: /\[MASK\]/ });
-  assert.equal((await engine.fill(`${'cat '.repeat(80)}[MASK]`)).length, 1); // longer than the model
-  await assert.rejects(engine.fill(texts[0], { top_k: 0 }), { code: 'E_ARGUMENT' });
-  await assert.rejects(engine.fill(texts[0], { top_k: 1.5 }), { code: 'E_ARGUMENT', message: /top_k/ });
-  assert.equal((await engine.fill(texts[0])).length, 1);
+  assert.equal(fill(engine, await engine.open(good)).length, 5);
 });
 
 test('opening and closing fifty times leaves the memory flat', async () => {
   const engine = await createEngine();
   let after3;
   for (let i = 0; i < 50; i++) {
-    await engine.open(files());
-    await engine.fill(texts[0]);
-    if (i % 2) await engine.unload();
+    const model = await engine.open(files());
+    fill(engine, model);
+    const corpus = engine.call('corpus', { model });
+    engine.call('corpus_add', { corpus, texts: Array(40).fill('The red cat sat on the mat.') });
+    const { training } = engine.call('train', { model, corpus, length: 32, batch_size: 2 });
+    engine.call('evaluate', { training, corpus });
+    engine.call('close', { number: model }); // and all that needs it
+    assert.throws(() => engine.call('train_advance', { training }), { code: 'E_ARGUMENT' });
     if (i === 2) after3 = engine.memoryBytes;
   }
   assert.equal(engine.memoryBytes, after3);
@@ -170,12 +101,13 @@ test('failed openings leave the memory flat', async () => {
 
 test('any number of threads gives the same bits', async () => {
   const one = await createEngine();
-  await one.open(files());
+  const expected = fill(one, await one.open(files()));
   for (const threads of [2, 3]) {
     const several = await createEngine({ threads });
     assert.equal(several.threads, threads);
-    assert.equal((await several.open(files())).threads, threads);
-    for (const text of texts) assert.deepEqual(await several.fill(text), await one.fill(text));
+    const model = await several.open(files());
+    assert.equal(several.call('info', { model }).threads, threads);
+    assert.deepEqual(fill(several, model), expected);
   }
 });
 
@@ -189,19 +121,25 @@ test('aborting a download', async () => {
     yield weights.subarray(5000);
   }
   await assert.rejects(engine.open({ ...rest, weights: slowly(), signal: controller.signal }), { message: 'enough' });
-  await engine.open({ ...rest, weights });
-  assert.equal((await engine.fill(texts[0])).length, 1);
+  assert.equal(fill(engine, await engine.open({ ...rest, weights })).length, 5);
+});
+
+test('a request can be stopped from inside', async () => {
+  const engine = await createEngine();
+  const model = await engine.open(files());
+  let asked = 0;
+  assert.throws(() => engine.call('score', { model, texts: ['The red cat sat on the mat.'] }, () => ++asked < 3), { code: 'E_ABORTED' });
+  assert.equal(asked, 3);
+  assert.equal(fill(engine, model).length, 5);
 });
 
 test('a closed engine says so', async () => {
   const engine = await createEngine({ threads: 2 });
-  await engine.open(files());
-  const pending = engine.fill(texts[0]);
+  const model = await engine.open(files());
   engine.close();
   engine.close();
-  await assert.rejects(pending, { code: 'E_CLOSED' });
   await assert.rejects(engine.open(files()), { code: 'E_CLOSED' });
-  assert.throws(() => engine.encode('a'), { code: 'E_CLOSED' });
+  assert.throws(() => fill(engine, model), { code: 'E_CLOSED' });
   assert.equal(engine.memoryBytes, 0);
 });
 
@@ -216,6 +154,30 @@ test('creation: a foreign module, a thread that cannot start, and all that may b
     return thread;
   };
   await assert.rejects(Engine.create({ wasm, threads: 2, createThread: broken }), { code: 'E_UNSUPPORTED', message: /no such script/ });
-  for (const source of [wasm, new Response(wasm), Promise.resolve(new Response(wasm, { headers: { 'content-type': 'application/wasm' } }))])
-    (await Engine.create({ wasm: source, maximumMemory: 2 ** 26 })).close();
+  for (const source of [wasm, new Response(wasm), Promise.resolve(new Response(wasm, { headers: { 'content-type': 'application/wasm' } }))]) {
+    const engine = await Engine.create({ wasm: source, maximumMemory: 2 ** 26 });
+    assert.equal(engine.check(), true);
+    engine.close();
+  }
+});
+
+test('requests that are none', async () => {
+  const engine = await createEngine();
+  const model = await engine.open(files());
+  const cases = [
+    ['fly', {}, /no operation "fly"/],
+    ['fill', { texts: [text] }, /no such model/],
+    ['fill', { model }, /texts must be a list/],
+    ['fill', { model, texts: text }, /texts must be a list/],
+    ['fill', { model, texts: [text], topk: 3 }, /no option "topk"/],
+    ['fill', { model, texts: [text], top_k: 0 }, /top_k is 0; it must be a whole number from 1/],
+    ['fill', { model, texts: [text], top_k: 1.5 }, /top_k is 1\.5/],
+    ['fill', { model, texts: [text], joint: 'yes' }, /joint must be true or false/],
+    ['fill', { model, texts: [text], joint: true, sample: true }, /exclude each other/],
+    ['fill', { model, texts: [text], targets: [] }, /targets is empty/],
+    ['score', { model, texts: ['a'], mask: 'all' }, /"all"; it must be one of word, token/],
+    ['decode', { model, ids: [-1] }, /ids\[0\]/],
+    ['train_apply', { model, training: model }, /no such training/],
+  ];
+  for (const [op, args, message] of cases) assert.throws(() => engine.call(op, args), { code: 'E_ARGUMENT', message });
 });

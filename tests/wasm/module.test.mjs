@@ -10,10 +10,10 @@ const names = ['fillmask.wasm', 'fillmask-relaxed.wasm'];
 
 for (const name of names) {
   const skip = name.includes('relaxed') && !hasRelaxedSimd() && 'this Node.js has no relaxed SIMD';
-  test(`${name} imports memory, clock and the notice of growth, and exports what exports.txt lists`, { skip }, () => {
+  test(`${name} imports memory, clock, progress and the notice of growth, and exports what exports.txt lists`, { skip }, () => {
     const module = new WebAssembly.Module(built(name));
     const imports = WebAssembly.Module.imports(module).map((i) => `${i.kind} ${i.module}.${i.name}`);
-    assert.deepEqual(imports.sort(), ['function env.emscripten_notify_memory_growth', 'function env.now', 'memory env.memory']);
+    assert.deepEqual(imports.sort(), ['function env.emscripten_notify_memory_growth', 'function env.now', 'function env.progress', 'memory env.memory']);
     // Emscripten and wasm-merge add these on their own account.
     const added = ['__errno_location', '__indirect_function_table', 'stackAlloc', 'stackSave', 'madd'];
     const listed = readFileSync(new URL('../../wasm/exports.txt', import.meta.url), 'utf8').split('\n').filter(Boolean);

@@ -237,7 +237,7 @@ const char *const *fm_cpu_instruction_sets(void)
     return names;
 }
 
-static const fm_kernels *find_set(const char *name)
+const fm_kernels *cpu_find_set(const char *name)
 {
     for (size_t i = 0; i < SETS; i++)
         if (strcmp(sets[i]->name, name) == 0) return sets[i];
@@ -246,7 +246,7 @@ static const fm_kernels *find_set(const char *name)
 
 bool fm_cpu_has(const char *instruction_set)
 {
-    const fm_kernels *set = find_set(instruction_set);
+    const fm_kernels *set = cpu_find_set(instruction_set);
     return set && set->supported();
 }
 
@@ -265,7 +265,7 @@ static fm_status choose(const fm_kernels **kernels, const char *name, fm_error *
         *kernels = sets[best];
         return FM_OK;
     }
-    *kernels = find_set(name);
+    *kernels = cpu_find_set(name);
     if (!*kernels)
         return fm_fail(err, FM_E_ARGUMENT,
                        "The instruction set \"%.40s\"%s is unknown; use avx512, avx2, scalar or auto.", name, from);

@@ -26,6 +26,8 @@ typedef struct cpu {
     fm_cpu_work work;
 } cpu;
 
+/* The kernels of an instruction set, NULL if this build lacks it. */
+const fm_kernels *cpu_find_set(const char *name);
 /* Where a tensor's numbers are. */
 float *cpu_floats(const cpu *c, fm_tensor x);
 uint32_t *cpu_words(const cpu *c, fm_tensor x);
