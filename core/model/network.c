@@ -12,7 +12,7 @@
 
 /* What a layer computes. Rows are tokens, and past the attention of the last layer the masked rows. */
 typedef struct layer {
-    fm_tensor q, k, v, context, log_sums;
+    fm_tensor q, k, v, context;
     fm_tensor context_rows, input_rows; /* last layer: context and input of the masked rows */
     fm_tensor sum1, stats1, middle;     /* attention's projection + input, layer norm */
     fm_tensor pre, act;                 /* feed-forward: before and after GELU */
@@ -89,7 +89,6 @@ static void plan_layer(fm_network *n, layer *l, bool last, fm_status *status, fm
     l->k = plan(n, FM_F32, tokens, hidden, status, err);
     l->v = plan(n, FM_F32, tokens, hidden, status, err);
     l->context = plan(n, FM_F32, tokens, hidden, status, err);
-    l->log_sums = plan(n, FM_F32, tokens, n->config.heads, status, err);
     if (last) {
         l->context_rows = plan(n, FM_F32, n->room.masked, hidden, status, err);
         l->input_rows = plan(n, FM_F32, n->room.masked, hidden, status, err);
@@ -342,7 +341,7 @@ static void forward_layer(fm_network *n, uint32_t index)
     ops->linear(b, q, x, w[FM_L_Q_W], w[FM_L_Q_B], FM_EPILOGUE_NONE, FM_NO_TENSOR);
     ops->linear(b, k, x, w[FM_L_K_W], w[FM_L_K_B], FM_EPILOGUE_NONE, FM_NO_TENSOR);
     ops->linear(b, v, x, w[FM_L_V_W], w[FM_L_V_B], FM_EPILOGUE_NONE, FM_NO_TENSOR);
-    ops->attention(b, context, q, k, v, n->config.heads, rows_of(l->log_sums, tokens), &weights, &packing);
+    ops->attention(b, context, q, k, v, n->config.heads, &weights, &packing);
     if (last) {
         fm_tensor masked = rows_of(n->rows, rows);
         ops->gather(b, rows_of(l->context_rows, rows), context, masked);
@@ -444,8 +443,7 @@ static void backward_layer(fm_network *n, uint32_t index)
     flow = rows_of(n->flow, tokens);
     fm_tensor q = rows_of(l->q, tokens), k = rows_of(l->k, tokens), v = rows_of(l->v, tokens);
     fm_tensor d_q = rows_of(n->d_q, tokens), d_k = rows_of(n->d_k, tokens), d_v = rows_of(n->d_v, tokens);
-    ops->attention_backward(b, d_q, d_k, d_v, d_context, q, k, v, n->config.heads, rows_of(l->log_sums, tokens),
-                            &weights, &packing);
+    ops->attention_backward(b, d_q, d_k, d_v, d_context, q, k, v, n->config.heads, &weights, &packing);
     ops->linear_backward(b, flow, true, d[FM_L_Q_W], d[FM_L_Q_B], d_q, x, w[FM_L_Q_W]);
     ops->linear_backward(b, flow, true, d[FM_L_K_W], d[FM_L_K_B], d_k, x, w[FM_L_K_W]);
     ops->linear_backward(b, flow, true, d[FM_L_V_W], d[FM_L_V_B], d_v, x, w[FM_L_V_W]);

@@ -103,11 +103,12 @@ typedef struct fm_ops {
     void (*gelu_backward)(fm_backend *b, fm_tensor d, fm_tensor pre);
 
     /* Softmax attention inside each sequence (Vaswani et al. 2017), scores / sqrt(H / heads), dropout on the
-     * probabilities. out, q, k, v (T, H); log_sums (T, heads) are kept for the backward pass. */
+     * probabilities, all (T, H). The backward pass computes them anew: a quotient of exp(score) and a stored sum would
+     * carry the sum's rounding, which near-certain attention magnifies. */
     void (*attention)(fm_backend *b, fm_tensor out, fm_tensor q, fm_tensor k, fm_tensor v, uint32_t heads,
-                      fm_tensor log_sums, const fm_dropout *dropout, const fm_packing *packing);
+                      const fm_dropout *dropout, const fm_packing *packing);
     void (*attention_backward)(fm_backend *b, fm_tensor d_q, fm_tensor d_k, fm_tensor d_v, fm_tensor d_out, fm_tensor q,
-                               fm_tensor k, fm_tensor v, uint32_t heads, fm_tensor log_sums, const fm_dropout *dropout,
+                               fm_tensor k, fm_tensor v, uint32_t heads, const fm_dropout *dropout,
                                const fm_packing *packing);
 
     /* out (M, H) = x[rows]; and d_x = 0 elsewhere, d_x[rows] = d_out. Rows are distinct. */

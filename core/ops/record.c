@@ -202,7 +202,7 @@ static void gelu_backward(fm_backend *b, fm_tensor d, fm_tensor pre)
 }
 
 static void attention(fm_backend *b, fm_tensor out, fm_tensor q, fm_tensor k, fm_tensor v, uint32_t heads,
-                      fm_tensor log_sums, const fm_dropout *dropout, const fm_packing *packing)
+                      const fm_dropout *dropout, const fm_packing *packing)
 {
     begin(b, "attention");
     operand(b, "out", out);
@@ -210,14 +210,13 @@ static void attention(fm_backend *b, fm_tensor out, fm_tensor q, fm_tensor k, fm
     operand(b, "k", k);
     operand(b, "v", v);
     number(b, "heads", heads);
-    operand(b, "log_sums", log_sums);
     drop(b, "dropout", dropout);
     packed(b, packing);
     end(b);
 }
 
 static void attention_backward(fm_backend *b, fm_tensor d_q, fm_tensor d_k, fm_tensor d_v, fm_tensor d_out, fm_tensor q,
-                               fm_tensor k, fm_tensor v, uint32_t heads, fm_tensor log_sums, const fm_dropout *dropout,
+                               fm_tensor k, fm_tensor v, uint32_t heads, const fm_dropout *dropout,
                                const fm_packing *packing)
 {
     begin(b, "attention_backward");
@@ -229,7 +228,6 @@ static void attention_backward(fm_backend *b, fm_tensor d_q, fm_tensor d_k, fm_t
     operand(b, "k", k);
     operand(b, "v", v);
     number(b, "heads", heads);
-    operand(b, "log_sums", log_sums);
     drop(b, "dropout", dropout);
     packed(b, packing);
     end(b);

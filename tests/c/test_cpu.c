@@ -372,7 +372,7 @@ typedef struct plain {
 } plain;
 
 static plain attend(const packed *p, uint32_t s, uint32_t head, uint32_t hidden, const float *q, const float *k,
-                    const fm_dropout *dropout, double *log_sums)
+                    const fm_dropout *dropout)
 {
     plain a = {lengths[s], hidden / HEADS, hidden, (size_t)p->starts[s] * hidden + head * (hidden / HEADS), NULL, NULL};
     a.weights = zeros(a.length * a.length);
@@ -384,7 +384,6 @@ static plain attend(const packed *p, uint32_t s, uint32_t head, uint32_t hidden,
                 row[j] += (double)q[a.base + i * hidden + l] * k[a.base + j * hidden + l];
             sum += exp(row[j] /= sqrt((double)a.width));
         }
-        log_sums[(p->starts[s] + i) * HEADS + head] = log(sum);
         for (size_t j = 0; j < a.length; j++) {
             row[j] = exp(row[j]) / sum;
             a.dropped[i * a.length + j] =
@@ -401,14 +400,13 @@ static void check_attention_of(rig *r, uint32_t hidden, const fm_dropout *dropou
     size_t size = (size_t)tokens * hidden;
     array q = numbers(r, tokens, hidden, 0.0f, 0.7f), k = numbers(r, tokens, hidden, 0.0f, 0.7f);
     array v = random_array(r, tokens, hidden), d_out = random_array(r, tokens, hidden);
-    array out = random_array(r, tokens, hidden), log_sums = random_array(r, tokens, HEADS);
+    array out = random_array(r, tokens, hidden);
     array d_q = random_array(r, tokens, hidden), d_k = random_array(r, tokens, hidden),
           d_v = random_array(r, tokens, hidden);
-    double *right = zeros(size), *right_sums = zeros((size_t)tokens * HEADS), *right_q = zeros(size),
-           *right_k = zeros(size), *right_v = zeros(size);
+    double *right = zeros(size), *right_q = zeros(size), *right_k = zeros(size), *right_v = zeros(size);
     for (uint32_t s = 0; s < SEQUENCES; s++)
         for (uint32_t head = 0; head < HEADS; head++) {
-            plain a = attend(&p, s, head, hidden, q.x, k.x, dropout, right_sums);
+            plain a = attend(&p, s, head, hidden, q.x, k.x, dropout);
             double root = 1.0 / sqrt((double)a.width);
             for (size_t i = 0; i < a.length; i++) {
                 size_t at = a.base + i * hidden;
@@ -435,21 +433,14 @@ static void check_attention_of(rig *r, uint32_t hidden, const fm_dropout *dropou
             free(a.weights);
             free(a.dropped);
         }
-    r->ops->attention(r->backend, out.at, q.at, k.at, v.at, HEADS, log_sums.at, dropout, &p.of);
-    r->ops->attention_backward(r->backend, d_q.at, d_k.at, d_v.at, d_out.at, q.at, k.at, v.at, HEADS, log_sums.at,
-                               dropout, &p.of);
+    r->ops->attention(r->backend, out.at, q.at, k.at, v.at, HEADS, dropout, &p.of);
+    r->ops->attention_backward(r->backend, d_q.at, d_k.at, d_v.at, d_out.at, q.at, k.at, v.at, HEADS, dropout, &p.of);
     /* Values of about 1; a probability is known to 1e-6, a gradient of k sums up to 131 products of about 0.1. */
     expect(r, "attention", out, right, NULL, 1e-5);
-    expect(r, "attention's log sums", log_sums, right_sums, NULL, 3e-6);
     expect(r, "attention_backward's d_q", d_q, right_q, NULL, 1e-5);
     expect(r, "attention_backward's d_k", d_k, right_k, NULL, 2e-5);
     expect(r, "attention_backward's d_v", d_v, right_v, NULL, 2e-5);
-    /* Inference keeps no log sums; the result is the same. */
-    array again = random_array(r, tokens, hidden);
-    r->ops->attention(r->backend, again.at, q.at, k.at, v.at, HEADS, FM_NO_TENSOR, dropout, &p.of);
-    fetch(r, again);
-    assert_memory_equal(again.x, out.x, size * sizeof(float));
-    array all[] = {q, k, v, d_out, out, log_sums, d_q, d_k, d_v, again};
+    array all[] = {q, k, v, d_out, out, d_q, d_k, d_v};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) drop_array(r, all[i]);
     unpack(r, &p);
 }
@@ -816,15 +807,14 @@ static void an_error_waits_for_finish(void **state)
     static const uint32_t starts[] = {0, 1};
     for (size_t i = 0; i < sizeof too_long / sizeof *too_long; i++) {
         rig r = open_rig(NULL, 2);
-        array x = random_array(&r, 1, 4), sums = random_array(&r, 1, 2);
+        array x = random_array(&r, 1, 4);
         fm_packing packing = {words(&r, starts, 2, 1), FM_NO_TENSOR, 0, too_long[i]};
-        r.ops->attention_backward(r.backend, x.at, x.at, x.at, x.at, x.at, x.at, x.at, 2, sums.at, NULL, &packing);
+        r.ops->attention_backward(r.backend, x.at, x.at, x.at, x.at, x.at, x.at, x.at, 2, NULL, &packing);
         fm_error err;
         assert_int_equal(r.ops->finish(r.backend, &err), FM_E_MEMORY);
         assert_non_null(strstr(err.text, "Not enough memory"));
         assert_int_equal(r.ops->finish(r.backend, &err), FM_OK);
         drop_array(&r, x);
-        drop_array(&r, sums);
         close_rig(&r);
     }
 }

@@ -6,12 +6,15 @@ model of full size.
 
 The file holds, as F32: the parameters under their own names; a batch packed end to end (ids, starts, rows, labels);
 logits of the masked rows and the mean loss; "grad." and each parameter's name, its gradient; learning_rates and losses
-of AdamW steps on that batch; "after." and each parameter's name, its values after them. Its metadata has the model's
+of AdamW steps on that batch; "after." and each parameter's name, its values after them; steps_off, the largest error of
+those that PyTorch computes in single precision, as a part of the rates' sum, and how many exceed STEP_WITHIN. Adam
+turns the rounding of a gradient that is hardly more than it into a whole step. Its metadata has the model's
 config.json as "config".
 
 Usage: network_golden.py [FILE]
 """
 
+import copy
 import json
 import pathlib
 import sys
@@ -27,6 +30,7 @@ LENGTHS = [16, 5, 1, 9, 12]
 # Masked positions of each sequence: one sequence has none, one has nothing else.
 MASKED = [[1, 2, 7, 15], [0, 4], [0], [], [3, 5, 6, 11]]
 STEPS = 10
+STEP_WITHIN = 1e-2  # as in test_network.c
 
 
 def random_model(config, deviation, generator):
@@ -73,7 +77,8 @@ def optimize(model, batch, steps):
 
 
 def write_golden(path, model, lengths, masked, steps, generator):
-    """What `model`, whose parameters are F32, computes in double precision."""
+    """What `model`, whose parameters are F32, computes in double precision, and how far its steps are off in single."""
+    single = copy.deepcopy(model).train()
     model = model.double().train()
     ids, attention, labels = random_batch(model.config.vocab_size, lengths, masked, generator)
     batch = {"input_ids": ids, "attention_mask": attention, "labels": labels}
@@ -93,6 +98,11 @@ def write_golden(path, model, lengths, masked, steps, generator):
     rates, losses = optimize(model, batch, steps)
     out["learning_rates"], out["losses"] = torch.tensor(rates), torch.tensor(losses)
     out |= {"after." + name: parameter.detach().float() for name, parameter in model.named_parameters()}
+    optimize(single, batch, steps)
+    off = [(parameter.detach() - out["after." + name]).abs() / sum(rates)
+           for name, parameter in single.named_parameters() if not name.endswith("k_lin.bias")]
+    out["steps_off"] = torch.stack([torch.stack([x.max() for x in off]).max(),
+                                    sum((x > STEP_WITHIN).sum() for x in off).float()])
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     save_file({name: value.float().contiguous() for name, value in out.items()}, path,
               metadata={"config": json.dumps(model.config.to_dict())})

@@ -12,7 +12,7 @@ typedef struct pass {
     size_t longest, memory; /* tokens of a sequence; floats a worker */
     const uint32_t *starts;
     const float *q, *k, *v, *d_out;
-    float *out, *log_sums, *d_q, *d_k, *d_v;
+    float *out, *d_q, *d_k, *d_v;
     const fm_dropout *dropout; /* NULL for none */
     float scale;
 } pass;
@@ -76,8 +76,8 @@ static void forward_task(void *context, size_t index, int worker)
     float *weights = scratch_of(x, worker), *memory = weights + x->longest * x->longest;
     scores(x, &at, weights, x->q, x->k, memory);
     for (size_t i = 0; i < at.length; i++) {
-        float *row = weights + i * at.length, log_sum = kernels->softmax(at.length, row, x->scale);
-        if (x->log_sums) x->log_sums[(at.row + i) * x->heads + at.head] = log_sum;
+        float *row = weights + i * at.length;
+        kernels->softmax(at.length, row, x->scale);
         if (x->dropout) {
             fm_drop_stream stream = stream_of(x, &at, i);
             kernels->dropout(at.length, row, &stream);
@@ -97,7 +97,7 @@ static void backward_task(void *context, size_t index, int worker)
     scores(x, &at, weights, x->q, x->k, memory);
     for (size_t i = 0; i < at.length; i++) {
         float *row = weights + i * at.length, *dropped = slopes + i * at.length;
-        kernels->exp_shift(at.length, row, x->scale, x->log_sums[(at.row + i) * x->heads + at.head], 1.0f);
+        kernels->softmax(at.length, row, x->scale);
         if (x->dropout) {
             fm_drop_stream stream = stream_of(x, &at, i);
             memcpy(dropped, row, at.length * sizeof(float));
@@ -131,7 +131,7 @@ static size_t memory_of(const fm_kernels *kernels, size_t longest, size_t width,
 }
 
 /* Fills in what both directions share; false if there is no memory. */
-static bool begin(pass *x, fm_backend *b, fm_tensor q, fm_tensor k, fm_tensor v, uint32_t heads, fm_tensor log_sums,
+static bool begin(pass *x, fm_backend *b, fm_tensor q, fm_tensor k, fm_tensor v, uint32_t heads,
                   const fm_dropout *dropout, const fm_packing *packing, size_t squares)
 {
     cpu *c = (cpu *)b;
@@ -147,7 +147,6 @@ static bool begin(pass *x, fm_backend *b, fm_tensor q, fm_tensor k, fm_tensor v,
                 .q = cpu_floats(c, q),
                 .k = cpu_floats(c, k),
                 .v = cpu_floats(c, v),
-                .log_sums = log_sums.buffer ? cpu_floats(c, log_sums) : NULL,
                 .dropout = dropout && dropout->rate > 0.0f ? dropout : NULL,
                 .scale = 1.0f / sqrtf((float)width)};
     return cpu_scratch(c, (size_t)fm_pool_threads(c->pool), x->memory);
@@ -159,20 +158,20 @@ static size_t tasks_of(const fm_packing *packing, uint32_t heads)
 }
 
 void cpu_attention(fm_backend *b, fm_tensor out, fm_tensor q, fm_tensor k, fm_tensor v, uint32_t heads,
-                   fm_tensor log_sums, const fm_dropout *dropout, const fm_packing *packing)
+                   const fm_dropout *dropout, const fm_packing *packing)
 {
     pass x;
-    if (!begin(&x, b, q, k, v, heads, log_sums, dropout, packing, 1)) return;
+    if (!begin(&x, b, q, k, v, heads, dropout, packing, 1)) return;
     x.out = cpu_floats(x.cpu, out);
     fm_pool_run(x.cpu->pool, tasks_of(packing, heads), forward_task, &x);
 }
 
 void cpu_attention_backward(fm_backend *b, fm_tensor d_q, fm_tensor d_k, fm_tensor d_v, fm_tensor d_out, fm_tensor q,
-                            fm_tensor k, fm_tensor v, uint32_t heads, fm_tensor log_sums, const fm_dropout *dropout,
+                            fm_tensor k, fm_tensor v, uint32_t heads, const fm_dropout *dropout,
                             const fm_packing *packing)
 {
     pass x;
-    if (!begin(&x, b, q, k, v, heads, log_sums, dropout, packing, 2)) return;
+    if (!begin(&x, b, q, k, v, heads, dropout, packing, 2)) return;
     x.d_out = cpu_floats(x.cpu, d_out);
     x.d_q = cpu_floats(x.cpu, d_q);
     x.d_k = cpu_floats(x.cpu, d_k);

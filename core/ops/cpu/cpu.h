@@ -93,9 +93,9 @@ void cpu_sum_squares(fm_backend *b, fm_tensor squares, fm_tensor x);
 void cpu_adamw(fm_backend *b, fm_tensor parameter, fm_tensor gradient, fm_tensor first, fm_tensor second,
                fm_tensor squares, const fm_adamw *options);
 void cpu_attention(fm_backend *b, fm_tensor out, fm_tensor q, fm_tensor k, fm_tensor v, uint32_t heads,
-                   fm_tensor log_sums, const fm_dropout *dropout, const fm_packing *packing);
+                   const fm_dropout *dropout, const fm_packing *packing);
 void cpu_attention_backward(fm_backend *b, fm_tensor d_q, fm_tensor d_k, fm_tensor d_v, fm_tensor d_out, fm_tensor q,
-                            fm_tensor k, fm_tensor v, uint32_t heads, fm_tensor log_sums, const fm_dropout *dropout,
+                            fm_tensor k, fm_tensor v, uint32_t heads, const fm_dropout *dropout,
                             const fm_packing *packing);
 
 #endif
