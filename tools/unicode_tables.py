@@ -151,11 +151,12 @@ def tables():
     for start in range(0, 0x110000, 128):
         index.append(blocks.setdefault(bytes(flags[start:start + 128]), len(blocks)))
     assert len(blocks) <= 256
-    text, at = [], []
-    for point in sorted(decomposed):
-        at.append(len(text))
+    text, points, blocks_at = [], [], []
+    for i, point in enumerate(sorted(decomposed)):
+        if i % 32 == 0:
+            blocks_at.append(len(text))
+        points.append(point | len(decomposed[point]) << 24)
         text += decomposed[point]
-    at.append(len(text))
     assert len(text) < 65536
     runs, marks = lower_runs(lower), combining_runs(combining)
     return f"""/* unicode_tables.inc - made by tools/unicode_tables.py, which names the versions of Unicode; not to be edited. */
@@ -174,12 +175,13 @@ static const struct lower_run lower_runs[{len(runs)}] = {{
 {rows("{%d, %d, %d, %d}" % tuple(run) for run in runs)}
 }};
 
-/* Canonical decomposition, complete: points[i] becomes text[at[i]] to text[at[i + 1]]. */
-static const uint32_t decomposition_points[{len(at) - 1}] = {{
-{rows(sorted(decomposed))}
+/* Canonical decomposition, complete: each point with the length of its text in the highest byte, the texts one after
+ * the other, and where every 32nd of them starts. */
+static const uint32_t decomposition_points[{len(points)}] = {{
+{rows(points)}
 }};
-static const uint16_t decomposition_at[{len(at)}] = {{
-{rows(at)}
+static const uint16_t decomposition_at[{len(blocks_at)}] = {{
+{rows(blocks_at)}
 }};
 static const uint32_t decomposition_text[{len(text)}] = {{
 {rows(text)}

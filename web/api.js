@@ -1,7 +1,8 @@
 // api.js - what the package offers, the same in browsers and in Node.js: pipelines, models, tokenizers, trainers. All
-// work is done elsewhere, by what the entries (index.js, index-node.js) start.
+// work is done elsewhere, by what the entries (index.js, index-node.js) start through host.js.
 import { Client } from './client.js';
 import { FillmaskError } from './errors.js';
+import { host } from './host.js';
 import { Model } from './model.js';
 import { sourceOf } from './sources.js';
 import { Tokenizer } from './tokenizer.js';
@@ -38,35 +39,20 @@ export { Trainer } from './trainer.js';
  * @property {string | URL} [workerUrl] web/worker.js, if it has been moved
  * @property {string | URL | {simd128: string | URL, relaxed?: string | URL}} [wasmUrl] the WebAssembly files, if they
  *   have been moved
- * @property {() => Worker} [createWorker] instead of workerUrl: makes a worker that runs web/worker.js
+ * @property {() => any} [createWorker] instead of workerUrl: makes a worker that runs web/worker.js
  *
  * @typedef {object} LoadOptions
  * @property {'auto' | 'fp32' | 'fp16' | 'bf16' | 'q8' | 'int8'} [dtype='auto'] what the weights become; as stored
  *   unless given
  * @property {boolean} [untrained=false] start from random weights, to be trained; the folder needs none
  * @property {string | URL} [modelUrl] folder in which the folders of models are found by their names
- * @property {(event: ProgressEvent) => void} [progress_callback]
+ * @property {(event: LoadProgress) => void} [progress_callback]
  * @property {AbortSignal} [signal]
  *
  * @typedef {{status: 'initiate' | 'download' | 'done', name: string, file: string}
  *   | {status: 'progress', name: string, file: string, progress: number, loaded: number, total: number}
- *   | {status: 'ready', task: string, model: string}} ProgressEvent  progress in percent, loaded and total in bytes
+ *   | {status: 'ready', task: string, model: string}} LoadProgress  progress in percent, loaded and total in bytes
  */
-
-/**
- * What an entry brings.
- * @typedef {object} Host
- * @property {(options: EngineOptions) => import('./client.js').Start} start
- * @property {() => string} base of relative URLs
- * @property {(name: string) => string | null} folder URL of the folder that a text names
- */
-/** @type {Host} */
-let host;
-
-/** For the entries alone. @param {Host} given */
-export function setHost(given) {
-  host = given;
-}
 
 // ---- workers ----
 
@@ -79,7 +65,7 @@ class Engine {
   /** @param {EngineOptions} options */
   constructor(options) {
     this.options = options;
-    this.client = new Client(host.start(options));
+    this.client = new Client(host().start(options));
   }
 
   leave(user) {
@@ -108,7 +94,7 @@ export async function dispose() {
 // ---- models ----
 
 /** @param {ModelInput | undefined} model @param {LoadOptions} options */
-const find = (model, { modelUrl }) => sourceOf(model, { modelUrl, base: host.base(), folder: host.folder });
+const find = (model, { modelUrl }) => sourceOf(model, { modelUrl, base: host().base(), folder: host().folder });
 
 /**
  * Loads a model.

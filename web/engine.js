@@ -80,12 +80,17 @@ export function canUseThreads() {
 
 /** The core: a memory, its threads, and the models in it. */
 export class Engine {
+  /** @type {any} */
   #x; // the instance's exports
+  /** @type {{buffer: any}} */
   #memory;
+  /** @type {Thread[]} */
   #threads = [];
   #instructionSet;
+  /** @type {FillmaskError | null} */
   #trouble = null; // why nothing works any more
-  #progress = null; // of the request under way
+  /** @type {((done: number, total: number) => boolean) | undefined} */
+  #progress; // of the request under way
 
   /**
    * Instantiates the core and starts its threads.
@@ -152,7 +157,7 @@ export class Engine {
    * A model's weights as a model.safetensors file.
    * @param {number} model
    * @param {{dtype?: string}} [options]
-   * @returns {Uint8Array<ArrayBuffer>}
+   * @returns {Uint8Array}
    */
   save(model, { dtype = 'fp32' } = {}) {
     if (!Object.hasOwn(DTYPES, dtype))
@@ -302,7 +307,12 @@ function bytesOf(data) {
   return data instanceof ArrayBuffer ? new Uint8Array(data) : data;
 }
 
-/** The imports of an instance. */
+/**
+ * The imports of an instance.
+ * @param {WebAssembly.Memory} memory
+ * @param {(done: number, total: number) => number} [progress]
+ * @returns {any}
+ */
 export function imports(memory, progress = () => 1) {
   return { env: { memory, emscripten_notify_memory_growth() {}, now: () => performance.now(), progress } };
 }
@@ -326,19 +336,19 @@ function createMemory(bytes) {
       if (!(error instanceof RangeError)) throw error;
     }
   }
-  throw new FillmaskError('E_MEMORY', `The system grants no memory of ${maxima.at(-1) / 16} MiB; close other pages or programs.`);
+  throw new FillmaskError('E_MEMORY', `The system grants no memory of ${Math.min(...maxima) / 16} MiB; close other pages or programs.`);
 }
 
-/** Resolves when a thread says that it is about to serve. */
+/** Resolves when a thread says that it is about to serve. @param {any} thread */
 function ready(thread) {
-  const listen = (event, use) => (thread.addEventListener ? thread.addEventListener(event, use) : thread.on(event, use));
-  return new Promise((resolve, reject) => {
+  const listen = (/** @type {string} */ event, /** @type {(event: any) => void} */ use) => (thread.addEventListener ? thread.addEventListener(event, use) : thread.on(event, use));
+  return /** @type {Promise<void>} */ (new Promise((resolve, reject) => {
     listen('message', () => {
       thread.unref?.(); // in Node.js, so that idle threads do not keep the process alive
       resolve();
     });
     listen('error', (event) => reject(new FillmaskError('E_UNSUPPORTED', `A thread could not be started (${event.message ?? 'its script failed to load'}).`)));
-  });
+  }));
 }
 
 /** The parts of a stream; not all browsers can iterate one. @param {any} source */

@@ -49,6 +49,7 @@ export class Files {
   async read(file) {
     const opened = await this.open(file);
     if (!opened) return null;
+    /** @type {any[]} */
     const all = [];
     for await (const part of opened.stream) all.push(part);
     return new Uint8Array(await new Blob(all).arrayBuffer());

@@ -3,10 +3,10 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import { setHost } from './api.js';
 import { abortNotes } from './client.js';
+import { setHost } from './host.js';
 
-export { dispose, FillmaskError, loadModel, loadTokenizer, Model, pipeline, Tokenizer, Trainer } from './api.js';
+export * from './api.js';
 
 const base = () => pathToFileURL(`${process.cwd()}/`).href;
 

@@ -1,9 +1,9 @@
 // index.js - the entry of the package for browsers: a worker and its files by URL.
-import { FillmaskError } from './errors.js';
-import { setHost } from './api.js';
 import { abortNotes } from './client.js';
+import { FillmaskError } from './errors.js';
+import { setHost } from './host.js';
 
-export { dispose, FillmaskError, loadModel, loadTokenizer, Model, pipeline, Tokenizer, Trainer } from './api.js';
+export * from './api.js';
 
 /** Where bundlers see the files that belong to the package. */
 const files = () => ({

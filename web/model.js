@@ -112,7 +112,7 @@ export class Model {
   /** @type {Promise<number> | null} */
   #number = null;
   /** @type {ModelInfo} */
-  #info;
+  #info = /** @type {any} */ (undefined); // until it is loaded
   #changed = false; // by a training, which nobody can load again
   #disposed = false;
 
@@ -246,7 +246,10 @@ export class Model {
 
   // ---- for this package alone ----
 
-  /** Opens the model, again if the worker that had it died. */
+  /**
+   * Opens the model, again if the worker that had it died.
+   * @param {{signal?: AbortSignal, progress_callback?: (event: any) => void}} [options]
+   */
   async load({ signal, progress_callback } = {}) {
     const { client } = this.#engine;
     const opened = client.call('open', { source: this.#source, ...this.#how }, { signal, onEvent: progress_callback });
@@ -293,8 +296,11 @@ export class Model {
     this.#info = await this.call('info', {});
   }
 
-  async #each(op, text, { signal, progress_callback, ...options }, shape) {
+  /** @param {'fill' | 'score' | 'augment'} op @param {string | string[]} text @param {any} how @param {(result: any) => any} shape */
+  async #each(op, text, how, shape) {
+    const { signal, progress_callback, ...options } = how;
     if (!Array.isArray(text)) return shape((await this.call(op, { texts: [clean(text)], ...options }, { signal }))[0]);
+    /** @type {any[]} */
     const results = [];
     for (let at = 0; at < text.length; at += AT_ONCE[op]) {
       const texts = text.slice(at, at + AT_ONCE[op]).map(clean);

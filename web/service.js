@@ -23,13 +23,15 @@ export function serve(post, host) {
   const controllers = new Map(); // of calls that wait for something
   const small = new Map(); // the small files of each model, for those who save it
   const aborted = host.aborted && new Int32Array(host.aborted);
-  let engine; // a promise
+  /** @type {Promise<Engine> | undefined} */
+  let engine;
 
   const start = () => (engine ??= createEngine(host).catch((error) => {
     engine = undefined;
     throw error;
   }));
 
+  /** @type {Record<string, (args: any, how: any) => Promise<any>>} */
   const own = {
     async open({ source, dtype, untrained, tokenizerOnly }, { signal, onEvent }) {
       const files = new Files(source, { signal, onEvent, openFile: host.openFile });
@@ -40,7 +42,8 @@ export function serve(post, host) {
         return bytes ?? undefined;
       };
       const config = tokenizerOnly ? undefined : (await read('config.json')) ?? files.missing('config.json');
-      const tokenizer = { config: await read('tokenizer_config.json'), json: await read('tokenizer.json'), vocab: undefined };
+      /** @type {import('./engine.js').TokenizerFiles} */
+      const tokenizer = { config: await read('tokenizer_config.json'), json: await read('tokenizer.json') };
       if (!tokenizer.json) tokenizer.vocab = (await read('vocab.txt')) ?? files.missing('tokenizer.json and no vocab.txt');
       const weights = tokenizerOnly || untrained ? null : (await files.open('model.safetensors')) ?? files.missing('model.safetensors');
       const core = await start();
@@ -52,13 +55,13 @@ export function serve(post, host) {
     },
 
     async files({ model, dtype }) {
-      const weights = (await engine).save(model, { dtype });
+      const weights = (await start()).save(model, { dtype });
       return { ...small.get(model), 'model.safetensors': weights };
     },
 
     async close({ number }) {
       small.delete(number);
-      return (await engine)?.call('close', { number }) ?? null;
+      return (await start()).call('close', { number });
     },
 
     memory: async () => (await engine)?.memoryBytes ?? 0,
@@ -73,7 +76,7 @@ export function serve(post, host) {
       const onEvent = (event) => post({ id, event });
       const result = own[op]
         ? await own[op](args, { signal: controller.signal, onEvent })
-        : (await engine).call(op, args, () => !isAborted());
+        : (await start()).call(op, args, () => !isAborted());
       post({ id, result }, op === 'files' ? Object.values(result).slice(-1).map((bytes) => bytes.buffer) : []);
     } catch (error) {
       post(error.code === 'E_CRASHED' ? { died: error.message } : { id, error: packError(error) });
@@ -88,7 +91,7 @@ export function serve(post, host) {
   };
 }
 
-/** The fastest build that this machine runs and computes right. */
+/** The fastest build that this machine runs and computes right. @param {Host} host */
 async function createEngine({ wasm, openFile, ...options }) {
   const create = async (url) => Engine.create({ ...options, wasm: await source(new URL(url), openFile) });
   if (hasRelaxedSimd() && wasm.relaxed) {
@@ -103,6 +106,7 @@ async function source(url, openFile) {
   if (url.protocol !== 'file:' || !openFile) return fetch(url);
   const file = await openFile(url);
   if (!file) throw new FillmaskError('E_IO', `${url.pathname} is missing; build it, or install the package anew.`);
+  /** @type {any[]} */
   const all = [];
   for await (const part of file.stream) all.push(part);
   return new Response(new Blob(all));

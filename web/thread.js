@@ -7,7 +7,7 @@ import { imports } from './engine.js';
  * @param {(message: any) => void} post
  */
 export function join({ module, memory, stack, number }, post) {
-  const { exports } = new WebAssembly.Instance(module, imports(memory));
+  const exports = /** @type {any} */ (new WebAssembly.Instance(module, imports(memory)).exports);
   exports.stackRestore(stack);
   post('ready');
   exports.api_thread(number);

@@ -64,6 +64,7 @@ export class Trainer {
   /** @type {{training: number, corpus: Corpus, held?: Corpus, generation: number} | null} */
   #open = null;
   #running = false;
+  /** @type {{wait: Promise<void>, open: () => void} | null} */
   #gate = null; // while paused: a promise and what resolves it
   #speed = 0; // tokens a second, smoothed
   #last = { step: 0, steps: 0, tokens: 0 };
@@ -98,8 +99,8 @@ export class Trainer {
   /** Stops after the part under way, until resume(). */
   pause() {
     if (this.#gate) return;
-    let open;
-    const wait = new Promise((resolve) => (open = resolve));
+    let open = () => {};
+    const wait = /** @type {Promise<void>} */ (new Promise((resolve) => (open = resolve)));
     this.#gate = { wait, open };
   }
 
@@ -108,7 +109,10 @@ export class Trainer {
     this.#gate = null;
   }
 
-  /** Ends the training for good: the loop throws the reason. What was learnt can still be applied. */
+  /**
+   * Ends the training for good: the loop throws the reason. What was learnt can still be applied.
+   * @param {any} [reason]
+   */
   abort(reason = new DOMException('The training was aborted.', 'AbortError')) {
     this.#controller.abort(reason);
     this.resume();

@@ -1,7 +1,7 @@
 // worker-node.js - worker.js for Node.js.
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { parentPort, Worker } from 'node:worker_threads';
+import { parentPort as parent, Worker } from 'node:worker_threads';
 import { FillmaskError } from './errors.js';
 import { serve } from './service.js';
 import { join } from './thread.js';
@@ -19,9 +19,11 @@ async function openFile(url) {
   }
 }
 
-parentPort.once('message', (data) => {
-  const post = (message, transfer) => parentPort.postMessage(message, transfer);
+const port = /** @type {import('node:worker_threads').MessagePort} */ (parent);
+
+port.once('message', (data) => {
+  const post = (message, transfer) => port.postMessage(message, transfer);
   if (data.thread) return join(data.thread, post);
   const listen = serve(post, { createThread, openFile, ...data.engine });
-  parentPort.on('message', listen);
+  port.on('message', listen);
 });

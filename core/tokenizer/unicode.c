@@ -53,12 +53,12 @@ size_t fm_char_decompose(uint32_t point, uint32_t out[FM_DECOMPOSITION_MAX])
     size_t low = 0, high = COUNT(decomposition_points);
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
-        if (decomposition_points[middle] <= point) low = middle;
+        if ((decomposition_points[middle] & 0xffffff) <= point) low = middle;
         else high = middle;
     }
-    size_t count = 0;
-    for (size_t i = decomposition_at[low]; i < decomposition_at[low + 1] && count < FM_DECOMPOSITION_MAX; i++)
-        out[count++] = decomposition_text[i];
+    size_t at = decomposition_at[low / 32], count = 0, length = decomposition_points[low] >> 24;
+    for (size_t i = low & ~(size_t)31; i < low; i++) at += decomposition_points[i] >> 24;
+    for (; count < length && count < FM_DECOMPOSITION_MAX; count++) out[count] = decomposition_text[at + count];
     return count;
 }
 

@@ -360,6 +360,15 @@ static void update_task(void *context, size_t index, int worker)
                            1.0f - o->learning_rate * o->weight_decay);
 }
 
+/* By squaring: the tables of pow() would be a noticeable part of a WebAssembly module. */
+static double power(double base, uint32_t exponent)
+{
+    double result = 1.0;
+    for (; exponent > 0; exponent >>= 1, base *= base)
+        if (exponent & 1) result *= base;
+    return result;
+}
+
 void cpu_adamw(fm_backend *b, fm_tensor parameter, fm_tensor gradient, fm_tensor first, fm_tensor second,
                fm_tensor squares, const fm_adamw *options)
 {
@@ -375,7 +384,7 @@ void cpu_adamw(fm_backend *b, fm_tensor parameter, fm_tensor gradient, fm_tensor
                 cpu_floats(c, gradient),
                 options,
                 gain < 1.0f ? gain : 1.0f,
-                (float)(options->learning_rate / (1.0 - pow(options->beta1, options->step))),
-                (float)(1.0 / sqrt(1.0 - pow(options->beta2, options->step)))};
+                (float)(options->learning_rate / (1.0 - power(options->beta1, options->step))),
+                (float)(1.0 / sqrt(1.0 - power(options->beta2, options->step)))};
     fm_pool_run(c->pool, chunks_of(u.elements, SPAN), update_task, &u);
 }
