@@ -1,0 +1,52 @@
+// app.js - the page's entry: which tab is shown, and how the engine is doing.
+import { $, roving, say } from './dom.js';
+import * as fill from './fill.js';
+import { isolate, keepOffline } from './isolation.js';
+import { baseModel, events } from './session.js';
+
+/** Each shows itself, given what the address says after "?". @type {Record<string, {show: (state: URLSearchParams) => void}>} */
+const tabs = { fill };
+
+const tablist = $('[role=tablist]'), engine = $('#engine'), loading = $('#loading');
+
+// ---- tabs ----
+
+/** The address says which tab is shown: "#fill?text=...". */
+function route() {
+  const [name, state] = location.hash.slice(1).split(/\?(.*)/s);
+  const shown = Object.hasOwn(tabs, name) ? name : 'fill';
+  for (const button of tablist.querySelectorAll('[role=tab]')) button.setAttribute('aria-selected', String(button.id === `tab-${shown}`));
+  for (const panel of document.querySelectorAll('[role=tabpanel]')) panel.hidden = panel.id !== shown;
+  mark($(`#tab-${shown}`));
+  tabs[shown].show(new URLSearchParams(state));
+}
+
+const open = (button) => (location.hash = `#${button.id.slice('tab-'.length)}`);
+const mark = roving(tablist, open);
+tablist.addEventListener('click', ({ target }) => target.role === 'tab' && open(target));
+
+// ---- the engine's state ----
+
+const SETS = { relaxed: 'relaxed SIMD', simd128: 'SIMD', scalar: 'no SIMD' };
+
+events.addEventListener('loading', ({ detail: { file, progress } }) => {
+  if (file !== 'model.safetensors') return;
+  loading.hidden = false;
+  loading.value = progress;
+  engine.textContent = `Loading the model, ${Math.floor(progress)}%`;
+});
+
+events.addEventListener('ready', async ({ detail: { info } }) => {
+  loading.hidden = true;
+  const state = [SETS[info.instruction_set] ?? info.instruction_set, info.threads === 1 ? '1 thread' : `${info.threads} threads`].join(' · ');
+  engine.textContent = state;
+  if (await keepOffline().catch(() => false)) engine.textContent = `${state} · works offline`;
+});
+
+// ---- start ----
+
+if (!(await isolate())) {
+  globalThis.addEventListener('hashchange', route);
+  route();
+  await baseModel().catch((error) => say(engine, error.message));
+}
