@@ -488,8 +488,7 @@ int cli_augment(int argc, char **argv)
         {"with-source", 0, CLI_FLAG, &o.with_source, NULL, "write each text before its variants", 0, 0, NULL},
         {"skip", 0, CLI_INTEGER, &o.skip, "N", "leave out the first N rows, which were done before", 0, 9e15, NULL},
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
-        {"isa", 0, CLI_STRING, &o.set, "SET", "instruction set: auto, avx512, avx2 or scalar (default auto)", 0, 0,
-         NULL},
+        {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print the variants of arguments as JSON", 0, 0, NULL},
         {"quiet", 'q', CLI_FLAG, &o.quiet, NULL, "show neither progress nor reasons", 0, 0, NULL},
     };

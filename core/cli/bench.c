@@ -8,6 +8,7 @@
 typedef struct bench_options {
     const char *model, *set;
     int64_t layers, hidden, heads, feed_forward, vocab, tokens, masked, batch, repeat, threads;
+    int precision;
     bool peak, train, json, quiet;
 } bench_options;
 
@@ -49,7 +50,9 @@ static fm_status make_batch(const bench_options *o, fm_collator *c, fm_error *er
 static fm_status run_once(const bench_options *o, fm_network *network, fm_backend *backend, const fm_batch *batch,
                           float *results, uint32_t step, fm_error *err)
 {
-    const fm_run_options run = {.run = o->train ? FM_RUN_TRAIN : FM_RUN_LOGITS, .scale = 1.0f / (float)batch->masked};
+    const fm_run_options run = {.run = o->train ? FM_RUN_TRAIN : FM_RUN_LOGITS,
+                                .scale = 1.0f / (float)batch->masked,
+                                .precision = (fm_precision)o->precision};
     const fm_adamw update = {.learning_rate = 1e-5f,
                              .beta1 = 0.9f,
                              .beta2 = 0.999f,
@@ -144,8 +147,9 @@ static void print_figures(const bench_options *o, const bench_figures *f, fm_buf
     double rate = f->median > 0.0 ? f->operations / f->median * 1e-9 : 0.0;
     double tokens = (double)o->tokens * (o->train ? (double)o->batch : 1.0);
     if (o->json) {
-        fm_buffer_format(out, "{\"instruction_set\": \"%s\", \"threads\": %d, \"peak_gflops\": %.1f", f->set,
-                         f->threads, f->peak);
+        fm_buffer_format(out,
+                         "{\"instruction_set\": \"%s\", \"threads\": %d, \"precision\": \"%s\", \"peak_gflops\": %.1f",
+                         f->set, f->threads, cli_precisions[o->precision], f->peak);
         if (!o->peak)
             fm_buffer_format(out,
                              ", \"median_ms\": %.3f, \"best_ms\": %.3f, \"tokens_per_second\": %.0f, "
@@ -156,8 +160,8 @@ static void print_figures(const bench_options *o, const bench_figures *f, fm_buf
         fm_buffer_text(out, "}\n");
         return;
     }
-    fm_buffer_format(out, "%s, %d thread%s: fp32 peak %.1f GFLOP/s\n", f->set, f->threads, f->threads > 1 ? "s" : "",
-                     f->peak);
+    fm_buffer_format(out, "%s, %d thread%s: %s peak %.1f GFLOP/s\n", f->set, f->threads, f->threads > 1 ? "s" : "",
+                     cli_precisions[o->precision], f->peak);
     if (o->peak) return;
     fm_buffer_format(out, "%s: median %.2f ms, best %.2f ms, %.0f tokens/s\n", o->train ? "training step" : "forward",
                      f->median * 1e3, f->best * 1e3, tokens / f->median);
@@ -197,7 +201,7 @@ static int bench(bench_options *o)
     if (status) return cli_print_error("bench", &err);
     f.set = fm_cpu_instruction_set(backend);
     f.threads = fm_pool_threads(fm_cpu_pool(backend));
-    f.peak = fm_cpu_peak(backend);
+    f.peak = fm_cpu_peak(backend, (fm_precision)o->precision);
     if (!o->peak) status = run_model(o, backend, &f, &err);
     if (!status) print_figures(o, &f, &out);
     backend->ops->destroy(backend);
@@ -223,16 +227,17 @@ int cli_bench(int argc, char **argv)
         {"masked", 0, CLI_INTEGER, &o.masked, "N", "rows of logits in a forward pass (default 1)", 1, 32768, NULL},
         {"batch", 0, CLI_INTEGER, &o.batch, "N", "sequences of a training step (default 16)", 1, 4096, NULL},
         {"repeat", 0, CLI_INTEGER, &o.repeat, "N", "runs to take the median of (default 20)", 1, 1000, NULL},
+        {"precision", 0, CLI_CHOICE, &o.precision, "P", "of the linear layers' products: f32 or bf16 (default f32)", 0,
+         0, cli_precisions},
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
-        {"isa", 0, CLI_STRING, &o.set, "SET", "instruction set: auto, avx512, avx2 or scalar (default auto)", 0, 0,
-         NULL},
+        {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print one JSON object", 0, 0, NULL},
         {"quiet", 'q', CLI_FLAG, &o.quiet, NULL, "show no progress", 0, 0, NULL},
     };
     const cli_usage usage = {
         .command = "bench",
         .about = "Measures a model of DistilBERT's shape, or the one given, with random weights,\n"
-                 "and the machine's fp32 peak beside it.\n",
+                 "and the machine's peak in that precision beside it.\n",
         .examples = "  fillmask bench --peak\n"
                     "  fillmask bench --threads 1 --json\n"
                     "  fillmask bench --train --repeat 5\n",

@@ -69,6 +69,9 @@ typedef struct cli_usage {
     size_t option_count;
 } cli_usage;
 
+/* Of --isa, wherever there is one. */
+#define CLI_SETS_HELP "instruction set: auto, avx512bf16, avx512, avx2 or scalar (default auto)"
+
 /* Reads the arguments. False: the command ends with *exit_code now, after --help or a usage error, which has been
  * printed. `operands` may be NULL if there are none. The caller frees the lists in either case. */
 bool cli_parse(const cli_usage *usage, int argc, char **argv, cli_list *operands, int *exit_code);
@@ -150,7 +153,7 @@ fm_status cli_evaluate(fm_evaluator *evaluator, bool quiet, fm_error *err);
 /* The figures of an evaluation as JSON members, without braces. */
 void cli_evaluation_json(fm_buffer *out, const fm_evaluation *evaluation);
 
-/* The lists that options of the same name offer, in the order of fm_text_format and fm_part. */
-extern const char *const cli_formats[], *const cli_parts[];
+/* The lists that options of the same name offer, in the order of fm_text_format, fm_part and fm_precision. */
+extern const char *const cli_formats[], *const cli_parts[], *const cli_precisions[];
 
 #endif

@@ -9,6 +9,7 @@
 
 const char *const cli_formats[] = {"auto", "jsonl", "csv", "txt", NULL};
 const char *const cli_parts[] = {"all", "train", "held-out", NULL};
+const char *const cli_precisions[] = {"f32", "bf16", NULL};
 
 fm_status cli_evaluate(fm_evaluator *evaluator, bool quiet, fm_error *err)
 {
@@ -144,8 +145,7 @@ int cli_eval(int argc, char **argv)
         {"seed", 0, CLI_INTEGER, &o.seed, "N", "of the masks, which are drawn once (default 42)", 0, 4294967295.0,
          NULL},
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
-        {"isa", 0, CLI_STRING, &o.set, "SET", "instruction set: auto, avx512, avx2 or scalar (default auto)", 0, 0,
-         NULL},
+        {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print one JSON object", 0, 0, NULL},
         {"quiet", 'q', CLI_FLAG, &o.quiet, NULL, "show no progress", 0, 0, NULL},
     };

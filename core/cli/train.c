@@ -72,6 +72,8 @@ int cli_train(int argc, char **argv)
          4294967295.0, NULL},
         {"limit", 0, CLI_INTEGER, &o.limit, "N", "chunks drawn from the data at most (default 0: all)", 0, 4e9, NULL},
         {"micro-tokens", 0, CLI_INTEGER, &o.micro, "N", "tokens in memory at a time (default 2048)", 64, 1e6, NULL},
+        {"precision", 0, CLI_CHOICE, &o.precision, "P",
+         "f32, or bf16: mixed, bf16 products with f32 sums and weights (default f32)", 0, 0, cli_precisions},
         {"eval-data", 0, CLI_LIST, &o.eval_data, "FILE...", "texts to measure on during the training", 0, 0, NULL},
         {"eval-part", 0, CLI_CHOICE, &o.eval_part, "PART", "all, train or held-out documents (default all)", 0, 0,
          cli_parts},
@@ -80,8 +82,7 @@ int cli_train(int argc, char **argv)
         {"save-every", 0, CLI_INTEGER, &o.save_every, "N", "steps, 0: at the end only (default 500)", 0, 4e9, NULL},
         {"resume", 0, CLI_FLAG, &o.resume, NULL, "go on from the checkpoint in --output, if there is one", 0, 0, NULL},
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
-        {"isa", 0, CLI_STRING, &o.set, "SET", "instruction set: auto, avx512, avx2 or scalar (default auto)", 0, 0,
-         NULL},
+        {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print one JSON object at the end", 0, 0, NULL},
         {"quiet", 'q', CLI_FLAG, &o.quiet, NULL, "show no progress", 0, 0, NULL},
     };

@@ -10,7 +10,7 @@ typedef struct train_options {
     int64_t hidden, layers, heads, feed_forward, positions;
     int64_t length, batch, steps, seed, micro, limit, save_every, eval_every, eval_limit, threads;
     double epochs, rate, warmup, decay, clip, mask_rate, dropout;
-    int format, part, eval_part, init;
+    int format, part, eval_part, init, precision;
     bool whole_words, resume, json, quiet;
 } train_options;
 

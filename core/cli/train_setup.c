@@ -150,6 +150,7 @@ static fm_status plan(train_run *run, fm_error *err)
                                       .epsilon = 1e-8,
                                       .weight_decay = o->decay,
                                       .clip = o->clip,
+                                      .precision = (fm_precision)o->precision,
                                       .dropout = run->config.dropout > 0.0f || run->config.attention_dropout > 0.0f,
                                       .mask_rate = (float)o->mask_rate,
                                       .whole_words = o->whole_words,

@@ -173,6 +173,7 @@ void fm_network_destroy(fm_network *network);
 typedef struct fm_run_options {
     fm_run run;
     float scale;
+    fm_precision precision; /* of the linear layers */
     bool dropout;
     uint32_t seed, step;
 } fm_run_options;

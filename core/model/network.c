@@ -467,6 +467,7 @@ bool fm_network_advance(fm_network *n)
 {
     if (n->stage >= n->stages) return false;
     uint32_t stage = n->stage++, layers = n->config.layers;
+    n->ops->precision(n->backend, n->run.precision);
     if (stage == 0) forward_embedding(n);
     else if (stage <= layers) forward_layer(n, stage - 1);
     else if (stage == layers + 1) forward_head(n);

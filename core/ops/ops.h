@@ -49,6 +49,9 @@ typedef struct fm_adamw {
     uint32_t step;
 } fm_adamw;
 
+/* Of matrix products. bf16: the operands are rounded to it (to nearest, ties to even), products and sums are f32. */
+typedef enum fm_precision { FM_PRECISION_F32, FM_PRECISION_BF16, FM_PRECISIONS } fm_precision;
+
 typedef enum fm_epilogue { FM_EPILOGUE_NONE, FM_EPILOGUE_GELU } fm_epilogue;
 
 typedef struct fm_backend fm_backend;
@@ -92,6 +95,8 @@ typedef struct fm_ops {
                                 fm_tensor d_out, fm_tensor sum, fm_tensor gamma, fm_tensor stats,
                                 const fm_dropout *before, const fm_dropout *after, const fm_packing *packing);
 
+    /* Of the products of linear and linear_backward from here on; f32 until told otherwise. */
+    void (*precision)(fm_backend *b, fm_precision precision);
     /* y (M, N) = epilogue(x (M, K) w (N, K)^T + bias (1, N)). With GELU (erf form, Hendrycks and Gimpel 2016) the
      * argument is kept in pre (M, N) if given. */
     void (*linear)(fm_backend *b, fm_tensor y, fm_tensor x, fm_tensor w, fm_tensor bias, fm_epilogue epilogue,
@@ -144,8 +149,8 @@ typedef struct fm_cpu_work {
     double operations, seconds;
 } fm_cpu_work;
 fm_cpu_work fm_cpu_products(const fm_backend *backend);
-/* fp32 multiply-add peak of `threads` threads in GFLOP/s, from loops that stay in registers. */
-double fm_cpu_peak(fm_backend *backend);
+/* Multiply-add peak of the backend's threads in GFLOP/s, from loops that stay in registers. */
+double fm_cpu_peak(fm_backend *backend, fm_precision precision);
 
 /* The recording backend (tests): executes nothing, writes one line an operation. The text lives as long as the
  * backend. */

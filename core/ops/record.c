@@ -168,6 +168,12 @@ static void layer_norm_backward(fm_backend *b, fm_tensor d_x, fm_tensor d_residu
     end(b);
 }
 
+static void precision_of_products(fm_backend *b, fm_precision precision)
+{
+    begin(b, precision == FM_PRECISION_BF16 ? "precision bf16" : "precision f32");
+    end(b);
+}
+
 static void linear(fm_backend *b, fm_tensor y, fm_tensor x, fm_tensor w, fm_tensor bias, fm_epilogue epilogue,
                    fm_tensor pre)
 {
@@ -298,6 +304,7 @@ static const fm_ops table = {.name = "record",
                              .embedding_backward = embedding_backward,
                              .layer_norm = layer_norm,
                              .layer_norm_backward = layer_norm_backward,
+                             .precision = precision_of_products,
                              .linear = linear,
                              .linear_backward = linear_backward,
                              .gelu_backward = gelu_backward,

@@ -26,6 +26,7 @@ static void describe(const fm_trainer *t, fm_buffer *text)
     fm_buffer_format(text, "clip %.9g;dropout %.9g;attention dropout %.9g;mask rate %.9g;whole words %d;seed %u;",
                      o->clip, o->dropout ? (double)c->dropout : 0.0, o->dropout ? (double)c->attention_dropout : 0.0,
                      (double)o->mask_rate, o->whole_words, o->seed);
+    fm_buffer_format(text, "precision %s;", o->precision == FM_PRECISION_BF16 ? "bf16" : "f32");
     fm_buffer_format(text, "limit %u;%llu documents of data, with hash %016llx;", o->limit,
                      (unsigned long long)t->corpus->documents, (unsigned long long)fm_corpus_hash(t->corpus));
 }

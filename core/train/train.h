@@ -187,6 +187,7 @@ typedef struct fm_train_options {
     uint64_t warmup;      /* steps of linear warm-up; then linear to zero at the last phase's end */
     double learning_rate; /* its peak */
     double beta1, beta2, epsilon, weight_decay, clip;
+    fm_precision precision; /* of the linear layers' products; weights, moments and evaluations are f32 */
     bool dropout;
     float mask_rate;
     bool whole_words;

@@ -203,6 +203,7 @@ static fm_status begin_batch(fm_trainer *t, fm_error *err)
     if (batch->masked == 0) return FM_OK; /* nothing to learn from in these chunks */
     fm_run_options run = {.run = FM_RUN_TRAIN,
                           .scale = (float)(1.0 / (double)t->masked),
+                          .precision = t->options.precision,
                           .dropout = t->options.dropout,
                           .seed = t->options.seed,
                           .step = (uint32_t)t->step};

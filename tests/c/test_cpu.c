@@ -20,6 +20,7 @@ typedef struct rig {
     fm_backend *backend;
     const fm_ops *ops;
     const char *set;
+    fm_precision precision; /* of products */
     int threads;
     uint32_t seed;  /* of the next random tensor */
     fm_buffer seen; /* every number that was read back, to compare between thread counts */
@@ -45,13 +46,15 @@ static void close_rig(rig *r)
 
 /* Runs a check on every instruction set of this machine with 1, 2, 3 and 5 threads, which must all see the same bits.
  */
-static void everywhere(check run)
+static void in_precision(fm_precision precision, check run)
 {
     static const int threads[] = {1, 2, 3, 5};
     for (const char *const *set = fm_cpu_instruction_sets(); *set; set++) {
         fm_buffer first = {0};
         for (size_t i = 0; i < sizeof threads / sizeof *threads && fm_cpu_has(*set); i++) {
             rig r = open_rig(*set, threads[i]);
+            r.precision = precision;
+            r.ops->precision(r.backend, precision);
             run(&r);
             close_rig(&r);
             assert_false(r.seen.failed);
@@ -66,6 +69,11 @@ static void everywhere(check run)
         }
         fm_buffer_free(&first);
     }
+}
+
+static void everywhere(check run)
+{
+    in_precision(FM_PRECISION_F32, run);
 }
 
 /* ---- tensors, each beside its numbers on the host ---- */
@@ -177,12 +185,32 @@ static double gelu_slope(double x)
     return 0.5 * erfc(-x * sqrt(0.5)) + x * exp(-0.5 * x * x) / sqrt(2.0 * 3.14159265358979324);
 }
 
+static double *doubles(const float *from, size_t n)
+{
+    double *x = zeros(n);
+    for (size_t i = 0; i < n; i++) x[i] = from[i];
+    return x;
+}
+
+/* What an operand of a product is rounded to, as doubles; freed by the caller. */
+static double *operand(const rig *r, array a)
+{
+    double *x = zeros(size_of(a.at));
+    for (size_t i = 0; i < size_of(a.at); i++) {
+        int exponent = 0;
+        double fraction = frexp(a.x[i], &exponent);
+        x[i] = r->precision == FM_PRECISION_BF16 ? ldexp(nearbyint(ldexp(fraction, 8)), exponent - 8) : a.x[i];
+    }
+    return x;
+}
+
 static void check_linear(rig *r)
 {
     for (size_t s = 0; s < SHAPES; s++) {
         uint32_t m = product_shapes[s][0], n = product_shapes[s][1], k = product_shapes[s][2];
         array x = random_array(r, m, k), w = random_array(r, n, k), bias = random_array(r, 1, n);
         array y = random_array(r, m, n), pre = random_array(r, m, n), packed = random_array(r, m, n);
+        double *left = operand(r, x), *weights = operand(r, w);
         for (int kind = 0; kind < 4; kind++) { /* plain; bias; gelu; gelu with pre */
             bool with_gelu = kind >= 2;
             double *right = zeros(size_of(y.at)), *scale = zeros(size_of(y.at)), *right_pre = zeros(size_of(y.at)),
@@ -191,7 +219,7 @@ static void check_linear(rig *r)
                 for (size_t j = 0; j < n; j++) {
                     double sum = kind > 0 ? bias.x[j] : 0.0, magnitude = fabs(sum);
                     for (size_t l = 0; l < k; l++) {
-                        double product = (double)x.x[i * k + l] * w.x[j * k + l];
+                        double product = left[i * k + l] * weights[j * k + l];
                         sum += product;
                         magnitude += fabs(product);
                     }
@@ -220,33 +248,29 @@ static void check_linear(rig *r)
         }
         array all[] = {x, w, bias, y, pre, packed};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++) drop_array(r, all[i]);
+        free(left);
+        free(weights);
     }
 }
 
 static void linear(void **state)
 {
     (void)state;
-    everywhere(check_linear);
+    in_precision(FM_PRECISION_F32, check_linear);
+    in_precision(FM_PRECISION_BF16, check_linear);
 }
 
 /* to (m, n) += a (m, k) b (k, n), elements by strides; scale likewise of magnitudes. */
-static void add_product(double *to, double *scale, size_t m, size_t n, size_t k, const float *a, size_t a_row,
-                        size_t a_col, const float *b, size_t b_row, size_t b_col)
+static void add_product(double *to, double *scale, size_t m, size_t n, size_t k, const double *a, size_t a_row,
+                        size_t a_col, const double *b, size_t b_row, size_t b_col)
 {
     for (size_t i = 0; i < m; i++)
         for (size_t l = 0; l < k; l++)
             for (size_t j = 0; j < n; j++) {
-                double product = (double)a[i * a_row + l * a_col] * b[l * b_row + j * b_col];
+                double product = a[i * a_row + l * a_col] * b[l * b_row + j * b_col];
                 to[i * n + j] += product;
                 scale[i * n + j] += fabs(product);
             }
-}
-
-static double *doubles(const float *from, size_t n)
-{
-    double *x = zeros(n);
-    for (size_t i = 0; i < n; i++) x[i] = from[i];
-    return x;
 }
 
 static double *magnitudes(const float *from, size_t n)
@@ -262,15 +286,17 @@ static void check_linear_backward(rig *r)
         uint32_t m = product_shapes[s][0], n = product_shapes[s][1], k = product_shapes[s][2];
         array x = random_array(r, m, k), w = random_array(r, n, k), d_y = random_array(r, m, n);
         array d_x = random_array(r, m, k), d_w = random_array(r, n, k), d_bias = random_array(r, 1, n);
+        double *left = operand(r, d_y), *right = operand(r, x), *weights = operand(r, w);
+        double *slopes = doubles(d_y.x, size_of(d_y.at)); /* which the sums for the bias take as they are */
         for (int add = 0; add < 2; add++) {
             double *right_x = add ? doubles(d_x.x, size_of(d_x.at)) : zeros(size_of(d_x.at));
             double *right_w = doubles(d_w.x, size_of(d_w.at)), *right_bias = doubles(d_bias.x, n);
             double *scale_x = magnitudes(d_x.x, size_of(d_x.at)), *scale_w = magnitudes(d_w.x, size_of(d_w.at));
             double *scale_bias = magnitudes(d_bias.x, n);
-            const float one = 1.0f;
-            add_product(right_x, scale_x, m, k, n, d_y.x, n, 1, w.x, k, 1);
-            add_product(right_w, scale_w, n, k, m, d_y.x, 1, n, x.x, k, 1);
-            add_product(right_bias, scale_bias, 1, n, m, &one, 0, 0, d_y.x, n, 1);
+            const double one = 1.0;
+            add_product(right_x, scale_x, m, k, n, left, n, 1, weights, k, 1);
+            add_product(right_w, scale_w, n, k, m, left, 1, n, right, k, 1);
+            add_product(right_bias, scale_bias, 1, n, m, &one, 0, 0, slopes, n, 1);
             r->ops->linear_backward(r->backend, d_x.at, add, d_w.at, d_bias.at, d_y.at, x.at, w.at);
             expect(r, "linear_backward's d_x", d_x, right_x, scale_x, SUM_WITHIN(n));
             expect(r, "linear_backward's d_w", d_w, right_w, scale_w, SUM_WITHIN(m));
@@ -281,13 +307,53 @@ static void check_linear_backward(rig *r)
         expect(r, "d_w that is not asked for", d_w, doubles(d_w.x, size_of(d_w.at)), NULL, 0.0);
         array all[] = {x, w, d_y, d_x, d_w, d_bias};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++) drop_array(r, all[i]);
+        double *operands[] = {left, right, weights, slopes};
+        for (size_t i = 0; i < sizeof operands / sizeof *operands; i++) free(operands[i]);
     }
 }
 
 static void linear_backward(void **state)
 {
     (void)state;
-    everywhere(check_linear_backward);
+    in_precision(FM_PRECISION_F32, check_linear_backward);
+    in_precision(FM_PRECISION_BF16, check_linear_backward);
+}
+
+static void make_products(rig *r)
+{
+    for (size_t s = 0; s < SHAPES; s++) {
+        uint32_t m = product_shapes[s][0], n = product_shapes[s][1], k = product_shapes[s][2];
+        array x = random_array(r, m, k), w = random_array(r, n, k), bias = random_array(r, 1, n);
+        array y = random_array(r, m, n), d_x = random_array(r, m, k), d_w = random_array(r, n, k);
+        r->ops->linear(r->backend, y.at, x.at, w.at, bias.at, FM_EPILOGUE_NONE, FM_NO_TENSOR);
+        r->ops->linear_backward(r->backend, d_x.at, true, d_w.at, bias.at, y.at, x.at, w.at);
+        array all[] = {y, d_x, d_w, bias, x, w};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+            if (i < 4) fetch(r, all[i]);
+            drop_array(r, all[i]);
+        }
+    }
+}
+
+/* The definition of a bf16 product leaves no freedom, so what has the instruction gives what emulates it. */
+static void bf16_products_are_the_same_on_every_set(void **state)
+{
+    (void)state;
+    fm_buffer seen[2] = {{0}, {0}};
+    for (const char *const *set = fm_cpu_instruction_sets(); *set; set++) {
+        if (!fm_cpu_has(*set)) continue;
+        rig r = open_rig(*set, 1);
+        r.ops->precision(r.backend, FM_PRECISION_BF16);
+        make_products(&r);
+        close_rig(&r);
+        bool first = !seen[0].data;
+        seen[!first] = r.seen;
+        if (first) continue;
+        assert_int_equal(seen[1].size, seen[0].size);
+        if (memcmp(seen[1].data, seen[0].data, seen[0].size) != 0) fail_msg("%s gives other bits", *set);
+        fm_buffer_free(&seen[1]);
+    }
+    fm_buffer_free(&seen[0]);
 }
 
 static void check_gelu_backward(rig *r)
@@ -868,7 +934,7 @@ static void unknown_sets(void **state)
     fm_backend *b;
     assert_int_equal(fm_cpu_create(&b, "sse9", 1, &err), FM_E_ARGUMENT);
     assert_null(b);
-    assert_non_null(strstr(err.text, "\"sse9\" is unknown; use avx512, avx2, scalar or auto."));
+    assert_non_null(strstr(err.text, "\"sse9\" is unknown; use avx512bf16, avx512, avx2, scalar or auto."));
     setenv("FILLMASK_ISA", "AVX2", 1);
     assert_int_equal(fm_cpu_create(&b, NULL, 1, &err), FM_E_ARGUMENT);
     assert_non_null(strstr(err.text, "FILLMASK_ISA"));
@@ -898,12 +964,19 @@ static void measures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear),          cmocka_unit_test(linear_backward),
-        cmocka_unit_test(slopes_of_gelu),  cmocka_unit_test(attention),
-        cmocka_unit_test(layer_norm),      cmocka_unit_test(embedding_and_gather),
-        cmocka_unit_test(mlm_loss),        cmocka_unit_test(optimizer),
-        cmocka_unit_test(views_and_reuse), cmocka_unit_test(an_error_waits_for_finish),
-        cmocka_unit_test(forced_sets),     cmocka_unit_test(unknown_sets),
+        cmocka_unit_test(linear),
+        cmocka_unit_test(linear_backward),
+        cmocka_unit_test(bf16_products_are_the_same_on_every_set),
+        cmocka_unit_test(slopes_of_gelu),
+        cmocka_unit_test(attention),
+        cmocka_unit_test(layer_norm),
+        cmocka_unit_test(embedding_and_gather),
+        cmocka_unit_test(mlm_loss),
+        cmocka_unit_test(optimizer),
+        cmocka_unit_test(views_and_reuse),
+        cmocka_unit_test(an_error_waits_for_finish),
+        cmocka_unit_test(forced_sets),
+        cmocka_unit_test(unknown_sets),
         cmocka_unit_test(measures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,7 +29,7 @@ static size_t next_size(size_t n)
 
 static const fm_kernels *const vector_sets[] = {
 #if defined(__x86_64__)
-    &fm_kernels_avx512, &fm_kernels_avx2,
+    &fm_kernels_avx512bf16, &fm_kernels_avx512, &fm_kernels_avx2,
 #elif defined(__wasm_simd128__)
     &fm_kernels_wasm,
 #endif
@@ -107,9 +107,9 @@ static double sum_of_magnitudes(size_t n, const float *x)
     return sum;
 }
 
-/* ---- the matrix tile ---- */
+/* ---- matrix products ---- */
 
-/* Small whole numbers: every order of summing them is exact. */
+/* Small whole numbers: every order of summing them is exact, and bf16 holds them. */
 static float *whole_numbers(size_t n, uint32_t seed)
 {
     fm_random random = fm_random_seeded(seed, (uint32_t)n);
@@ -118,81 +118,175 @@ static float *whole_numbers(size_t n, uint32_t seed)
     return row;
 }
 
+/* To the nearest number of 8 bits, ties to even; without subnormal ones. */
+static double bf16_of(float x)
+{
+    int exponent = 0;
+    if (!isfinite(x)) return x;
+    if (fabsf(x) < FLT_MIN) return 0.0;
+    double fraction = frexp(x, &exponent), rounded = ldexp(nearbyint(ldexp(fraction, 8)), exponent - 8);
+    return fabs(rounded) > FLT_MAX ? copysign(INFINITY, x) : rounded;
+}
+
+/* The number of line i and place k in a panel. */
+static double panel_at(const fm_product_kernels *kernels, const float *panel, size_t width, size_t i, size_t k)
+{
+    uint32_t word;
+    memcpy(&word, panel + k / kernels->fold * width + i, sizeof word);
+    if (kernels->fold == 2) word = k % 2 == 0 ? word & 0xffff0000u : word << 16;
+    float value;
+    memcpy(&value, &word, sizeof value);
+    return value;
+}
+
+static size_t words_of(const fm_product_kernels *kernels, size_t depth)
+{
+    return (depth + kernels->fold - 1) / kernels->fold;
+}
+
 static void check_tile(const fm_kernels *set)
 {
     static const size_t depths[] = {0, 1, 2, 3, 17, 288};
-    for (size_t d = 0; d < sizeof depths / sizeof *depths; d++)
-        for (size_t rows = 1; rows <= set->mr; rows++)
+    for (size_t at = 0; at < FM_PRECISIONS * (sizeof depths / sizeof *depths); at++) {
+        const fm_product_kernels *kernels = &set->products[at % FM_PRECISIONS];
+        size_t k = depths[at / FM_PRECISIONS], mr = kernels->mr, nr = kernels->nr, words = words_of(kernels, k);
+        float *a = whole_numbers(mr * k, 1), *b = whole_numbers(k * nr, 2);
+        float *left = row_of(words * mr), *right = row_of(words * nr);
+        kernels->pack_rows(left, a, k, mr, mr, k);
+        kernels->pack_columns(right, b, nr, nr, nr, k);
+        for (size_t rows = 1; rows <= mr; rows++)
             for (int add = 0; add < 2; add++)
                 for (size_t gap = 0; gap < 4; gap += 3) {
-                    size_t k = depths[d], nr = set->nr, ldc = nr + gap, size = (rows - 1) * ldc + nr;
-                    float *a = whole_numbers(k * set->mr, 1), *b = whole_numbers(k * nr, 2),
-                          *c = whole_numbers(size, 3);
-                    float *right = copy_row(size, c);
+                    size_t ldc = nr + gap, size = (rows - 1) * ldc + nr;
+                    float *c = whole_numbers(size, 3), *expected = copy_row(size, c);
                     for (size_t i = 0; i < rows; i++)
                         for (size_t j = 0; j < nr; j++) {
                             float sum = add ? c[i * ldc + j] : 0.0f;
-                            for (size_t l = 0; l < k; l++) sum += a[l * set->mr + i] * b[l * nr + j];
-                            right[i * ldc + j] = sum;
+                            for (size_t l = 0; l < k; l++) sum += a[i * k + l] * b[l * nr + j];
+                            expected[i * ldc + j] = sum;
                         }
-                    set->tile(rows, k, a, b, c, ldc, add);
-                    expect_row(set, "tile", size, c, right, 0.0, 0.0); /* with the gaps between rows */
-                    free_row(a);
-                    free_row(b);
+                    kernels->tile(rows, words, left, right, c, ldc, add);
+                    expect_row(set, "tile", size, c, expected, 0.0, 0.0); /* with the gaps between rows */
                     free_row(c);
-                    free_row(right);
+                    free_row(expected);
                 }
+        free_row(a);
+        free_row(b);
+        free_row(left);
+        free_row(right);
+    }
 }
 
 /* A NaN reaches its row or column of the result and nothing else. */
 static void check_tile_special(const fm_kernels *set)
 {
-    size_t k = 5, mr = set->mr, nr = set->nr;
-    float *a = whole_numbers(k * mr, 4), *b = whole_numbers(k * nr, 5), *c = row_of(mr * nr);
-    a[2 * mr + 1] = NAN;
-    b[3 * nr + 2] = INFINITY;
-    for (size_t i = 0; i < mr; i++) a[3 * mr + i] = 1.0f;
-    set->tile(mr, k, a, b, c, nr, false);
-    for (size_t i = 0; i < mr; i++)
-        for (size_t j = 0; j < nr; j++) {
-            if (i == 1) assert_true(isnan(c[i * nr + j]));
-            else if (j == 2) assert_true(isinf(c[i * nr + j]));
-            else assert_true(isfinite(c[i * nr + j]));
+    for (size_t p = 0; p < FM_PRECISIONS; p++) {
+        const fm_product_kernels *kernels = &set->products[p];
+        size_t k = 5, mr = kernels->mr, nr = kernels->nr, words = words_of(kernels, k);
+        float *a = whole_numbers(k * mr, 4), *b = whole_numbers(k * nr, 5), *c = row_of(mr * nr);
+        float *left = row_of(words * mr), *right = row_of(words * nr);
+        a[2 * mr + 1] = NAN;
+        b[3 * nr + 2] = INFINITY;
+        for (size_t i = 0; i < mr; i++) a[3 * mr + i] = 1.0f;
+        kernels->pack_columns(left, a, mr, mr, mr, k);
+        kernels->pack_columns(right, b, nr, nr, nr, k);
+        kernels->tile(mr, words, left, right, c, nr, false);
+        for (size_t i = 0; i < mr; i++)
+            for (size_t j = 0; j < nr; j++) {
+                if (i == 1) assert_true(isnan(c[i * nr + j]));
+                else if (j == 2) assert_true(isinf(c[i * nr + j]));
+                else assert_true(isfinite(c[i * nr + j]));
+            }
+        free_row(a);
+        free_row(b);
+        free_row(c);
+        free_row(left);
+        free_row(right);
+    }
+}
+
+/* A product of bf16 is exact as a float, so all sets, which sum in the same order, get the same bits. */
+static void check_tile_bits(const fm_kernels *set)
+{
+    static const size_t depths[] = {1, 2, 5, 96, 289};
+    const fm_product_kernels *kernels = &set->products[FM_PRECISION_BF16];
+    for (size_t d = 0; d < sizeof depths / sizeof *depths; d++) {
+        size_t k = depths[d], mr = kernels->mr, nr = kernels->nr, words = words_of(kernels, k);
+        float *a = random_row(mr * k, 8, 0.1f, 1.0f), *b = random_row(nr * k, 9, -0.1f, 2.0f);
+        float *left = row_of(words * mr), *right = row_of(words * nr), *c = random_row(mr * nr, 10, 0.0f, 1.0f);
+        float *expected = copy_row(mr * nr, c);
+        kernels->pack_rows(left, a, k, mr, mr, k);
+        kernels->pack_rows(right, b, k, nr, nr, k);
+        kernels->tile(mr, words, left, right, c, nr, true);
+        for (size_t i = 0; i < mr; i++)
+            for (size_t j = 0; j < nr; j++) {
+                float sum = 0.0f;
+                for (size_t l = 0; l < k; l++) {
+                    float product = (float)(bf16_of(a[i * k + l]) * bf16_of(b[j * k + l]));
+                    sum += product;
+                }
+                expected[i * nr + j] += sum;
+            }
+        expect_row(set, "tile of bf16", mr * nr, c, expected, 0.0, 0.0);
+        free_row(a);
+        free_row(b);
+        free_row(c);
+        free_row(left);
+        free_row(right);
+        free_row(expected);
+    }
+}
+
+/* Numbers of all kinds: halfway between two bf16, subnormal, the largest, infinite, NaN. */
+static void strew_specials(float *x, size_t n)
+{
+    static const uint32_t bits[] = {0x3f808000, 0x3f818000, 0xbf808001, 0x3f80ffff, 0x00000001, 0x807fffff, 0x00800000,
+                                    0x7f7fffff, 0xff7f7fff, 0x7f800000, 0xff800000, 0x7f800001, 0xffc12345, 0x80000000};
+    for (size_t i = 0; i < sizeof bits / sizeof *bits && 7 * i < n; i++) memcpy(x + 7 * i, &bits[i], sizeof *x);
+}
+
+static void check_panel(const fm_kernels *set, size_t precision, bool rows, size_t width, size_t count, size_t depth)
+{
+    const fm_product_kernels *kernels = &set->products[precision];
+    size_t stride = (rows ? depth : count) + 3, lines = rows ? count : depth;
+    size_t size = (lines - 1) * stride + (rows ? depth : count), words = words_of(kernels, depth);
+    float *from = random_row(size, 6, 0.0f, 3.0f), *to = row_of(width * words);
+    strew_specials(from, size);
+    memset(to, 0xff, width * words * sizeof *to);
+    (rows ? kernels->pack_rows : kernels->pack_columns)(to, from, stride, count, width, depth);
+    for (size_t k = 0; k < words * kernels->fold; k++)
+        for (size_t i = 0; i < width; i++) {
+            float value = i < count && k < depth ? from[rows ? i * stride + k : k * stride + i] : 0.0f;
+            expect(set, rows ? "pack_rows" : "pack_columns", depth, k * width + i, panel_at(kernels, to, width, i, k),
+                   precision == FM_PRECISION_BF16 ? bf16_of(value) : value, 0.0);
         }
-    free_row(a);
-    free_row(b);
-    free_row(c);
+    free_row(from);
+    free_row(to);
 }
 
 static void check_packing(const fm_kernels *set)
 {
-    static const size_t depths[] = {1, 2, 7, 8, 9, 15, 16, 17, 32, 53};
-    size_t widths[] = {set->mr, set->nr};
-    for (size_t d = 0; d < sizeof depths / sizeof *depths; d++)
-        for (size_t w = 0; w < 2; w++)
-            for (size_t count = 1; count <= widths[w]; count++) {
-                size_t depth = depths[d], width = widths[w], stride = depth + 3;
-                float *from = whole_numbers((count - 1) * stride + depth, 6), *to = row_of(width * depth);
-                memset(to, 0xff, width * depth * sizeof *to);
-                set->pack_rows(to, from, stride, count, width, depth);
-                for (size_t k = 0; k < depth; k++)
-                    for (size_t i = 0; i < width; i++)
-                        expect(set, "pack_rows", depth, k * width + i, to[k * width + i],
-                               i < count ? from[i * stride + k] : 0.0, 0.0);
-                free_row(from);
-                free_row(to);
-            }
+    static const size_t depths[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 53};
+    for (size_t p = 0; p < FM_PRECISIONS; p++) {
+        size_t widths[] = {set->products[p].mr, set->products[p].nr};
+        for (size_t d = 0; d < sizeof depths / sizeof *depths; d++)
+            for (size_t w = 0; w < 2; w++)
+                for (size_t count = 1; count <= widths[w]; count++) {
+                    check_panel(set, p, true, widths[w], count, depths[d]);
+                    check_panel(set, p, false, widths[w], count, depths[d]);
+                }
+    }
 }
 
 static void products(void **state)
 {
     (void)state;
-    check_tile(reference);
-    check_tile_special(reference);
-    check_packing(reference);
-    every_set(check_tile);
-    every_set(check_tile_special);
-    every_set(check_packing);
+    static void (*const checks[])(const fm_kernels *) = {check_tile, check_tile_special, check_tile_bits,
+                                                         check_packing};
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
+        checks[i](reference);
+        every_set(checks[i]);
+    }
 }
 
 /* ---- elements ---- */
@@ -684,9 +778,11 @@ static void reference_is_right(void **state)
 /* What fm_cpu_peak builds on: it counts what it does, and its sums stay finite. */
 static void check_spin(const fm_kernels *set)
 {
-    float sink = 0.0f;
-    double operations = set->spin(100, &sink);
-    assert_true(operations > 0.0 && operations == set->spin(50, &sink) * 2.0 && isfinite(sink));
+    for (size_t p = 0; p < FM_PRECISIONS; p++) {
+        float sink = 0.0f;
+        double operations = set->products[p].spin(100, &sink);
+        assert_true(operations > 0.0 && operations == set->products[p].spin(50, &sink) * 2.0 && isfinite(sink));
+    }
 }
 
 static void spin(void **state)

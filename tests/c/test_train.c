@@ -253,23 +253,58 @@ static void micro_batches_do_not_change_the_numbers(void **state)
     }
 }
 
+static void check_threads(const fm_train_options *options, const char *set)
+{
+    rig *one = open_rig(options, set, 1);
+    for (int s = 0; s < 5; s++) step(one);
+    for (int threads = 2; threads <= 5; threads++) {
+        rig *many = open_rig(options, set, threads);
+        for (int s = 0; s < 5; s++) step(many);
+        assert_same_values(one, many);
+        const fm_train_report *a = fm_trainer_report(one->trainer), *b = fm_trainer_report(many->trainer);
+        assert_true(a->loss == b->loss && a->norm == b->norm);
+        close_rig(many);
+    }
+    close_rig(one);
+}
+
 /* Bit for bit, with dropout, on every instruction set that this machine runs. */
 static void threads_do_not_change_a_bit(void **state)
 {
     (void)state;
+    fm_train_options options = usual;
+    for (int precision = 0; precision < FM_PRECISIONS; precision++) {
+        options.precision = (fm_precision)precision;
+        for (const char *const *set = fm_cpu_instruction_sets(); *set; set++)
+            if (fm_cpu_has(*set)) check_threads(&options, *set);
+    }
+}
+
+/* Mixed precision learns what f32 learns: the two runs' losses stay as close as the rounding to 8 bits allows. */
+static void mixed_precision_follows_f32(void **state)
+{
+    (void)state;
+    fm_train_options options = usual;
+    options.phases[0].end = 120;
     for (const char *const *set = fm_cpu_instruction_sets(); *set; set++) {
         if (!fm_cpu_has(*set)) continue;
-        rig *one = open_rig(&usual, *set, 1);
-        for (int s = 0; s < 5; s++) step(one);
-        for (int threads = 2; threads <= 5; threads++) {
-            rig *many = open_rig(&usual, *set, threads);
-            for (int s = 0; s < 5; s++) step(many);
-            assert_same_values(one, many);
-            const fm_train_report *a = fm_trainer_report(one->trainer), *b = fm_trainer_report(many->trainer);
-            assert_true(a->loss == b->loss && a->norm == b->norm);
-            close_rig(many);
+        options.precision = FM_PRECISION_F32;
+        rig *f32 = open_rig(&options, *set, 2);
+        options.precision = FM_PRECISION_BF16;
+        rig *bf16 = open_rig(&options, *set, 2);
+        double most = 0, mean = 0, last = 0;
+        for (int s = 0; s < 120; s++) {
+            double left = step(f32).loss, right = step(bf16).loss;
+            assert_true(left != right);
+            most = fmax(most, fabs(left - right));
+            mean += (right - left) / 120;
+            if (s >= 100) last += right / 20;
         }
-        close_rig(one);
+        print_message("%s: losses of 120 steps within %.4f nats, %+.5f on average\n", *set, most, mean);
+        assert_true(most < 0.01 && fabs(mean) < 0.001);
+        assert_true(last < log(VOCABULARY) - 0.5); /* something was learnt */
+        close_rig(f32);
+        close_rig(bf16);
     }
 }
 
@@ -344,9 +379,9 @@ static void a_checkpoint_of_another_training_is_refused(void **state)
     struct {
         fm_train_options options;
         const char *words;
-    } cases[12];
+    } cases[13];
     size_t count = 0;
-    for (size_t i = 0; i < 12; i++) cases[i].options = usual;
+    for (size_t i = 0; i < 13; i++) cases[i].options = usual;
     cases[count].options.phases[0].end = 13, cases[count++].words = "up to step 13";
     cases[count].options.phases[0].batch = 9, cases[count++].words = "9 chunks of 16";
     cases[count].options.phases[0].length = 24, cases[count++].words = "8 chunks of 24";
@@ -358,6 +393,7 @@ static void a_checkpoint_of_another_training_is_refused(void **state)
     cases[count].options.mask_rate = 0.2f, cases[count++].words = "\"mask rate 0.2";
     cases[count].options.whole_words = true, cases[count++].words = "\"whole words 1\"";
     cases[count].options.seed = 1, cases[count++].words = "\"seed 1\"";
+    cases[count].options.precision = FM_PRECISION_BF16, cases[count++].words = "\"precision bf16\"";
     cases[count].options.limit = 3, cases[count++].words = "\"limit 3\"";
     for (size_t i = 0; i < count; i++) {
         r = open_rig(&cases[i].options, NULL, 1);
@@ -533,6 +569,7 @@ int main(void)
         cmocka_unit_test(the_loss_falls),
         cmocka_unit_test(micro_batches_do_not_change_the_numbers),
         cmocka_unit_test(threads_do_not_change_a_bit),
+        cmocka_unit_test(mixed_precision_follows_f32),
         cmocka_unit_test(the_seed_matters),
         cmocka_unit_test(a_checkpoint_goes_on_bit_for_bit),
         cmocka_unit_test(a_checkpoint_of_another_training_is_refused),

@@ -135,13 +135,15 @@ test('eval: what it cannot measure', () => {
 
 test('bench: figures as JSON', () => {
   const args = ['bench', '-m', 'model', '--tokens', '16', '--repeat', '3', '--threads', '1', '--isa', 'scalar'];
-  for (const mode of [[], ['--train', '--batch', '2']]) {
+  for (const mode of [[], ['--train', '--batch', '2'], ['--train', '--batch', '2', '--precision', 'bf16']]) {
     const result = json([...args, ...mode]);
+    assert.equal(result.precision, mode.at(-1) === 'bf16' ? 'bf16' : 'f32');
     assert.equal(result.instruction_set, 'scalar');
     assert.equal(result.threads, 1);
     assert.ok(result.median_ms >= result.best_ms && result.best_ms > 0 && result.peak_gflops > 0);
   }
-  assert.match(run([...args, '--peak']).out, /fp32 peak \d/);
+  assert.match(run([...args, '--peak']).out, /f32 peak \d/);
+  assert.match(run([...args, '--peak', '--precision', 'bf16']).out, /bf16 peak \d/);
   refused([...args, '--tokens', '64'], 1, /--tokens 64 is more than the model's 32 positions/);
   refused(['bench', '--hidden', '10', '--heads', '3'], 2, /--hidden 10 is not a multiple of --heads 3/);
 });

@@ -61,6 +61,17 @@ test('the same training gives the same bits on any number of threads', () => {
   assert.ok(!read('seeded', 'model.safetensors').equals(read('one', 'model.safetensors')));
 });
 
+test('mixed precision: other bits, the same on any number of threads, and nearly the same losses', () => {
+  const [mixed, single] = ['1', '3'].map((threads) =>
+    json(train(`mixed${threads}`, '--steps', '12', '--precision', 'bf16', '--threads', threads, '--eval-data', 'held.jsonl')));
+  sameFiles('mixed1', 'mixed3', 'model.safetensors', 'checkpoint.safetensors');
+  assert.deepEqual(mixed.eval, single.eval);
+  assert.ok(!read('mixed1', 'model.safetensors').equals(read('one', 'model.safetensors')));
+  const losses = log('mixed1').filter((line) => !line.eval).map((line) => line.loss);
+  log('one').forEach(({ loss }, i) => assert.ok(Math.abs(loss - losses[i]) < 0.01, `${loss} and ${losses[i]}`));
+  refused(train('mixed1', '--steps', '12', '--resume'), 1, /"precision bf16" where this one has "precision f32"/);
+});
+
 // Starts a training and ends it with a signal once `enough` says so.
 function interrupt(args, signal, enough) {
   return new Promise((resolve) => {

@@ -7,7 +7,7 @@
 
 static const fm_kernels *const sets[] = {
 #if defined(__x86_64__)
-    &fm_kernels_avx512, &fm_kernels_avx2,
+    &fm_kernels_avx512bf16, &fm_kernels_avx512, &fm_kernels_avx2,
 #elif defined(__wasm_simd128__)
     &fm_kernels_wasm,
 #endif
@@ -121,11 +121,17 @@ static void zero(fm_backend *b, fm_tensor x)
 
 /* ---- linear ---- */
 
+static void set_precision(fm_backend *b, fm_precision precision)
+{
+    ((cpu *)b)->precision = precision;
+}
+
 /* The packed form of an imported matrix, made at its first use; NULL for others, or without memory for it. */
 static const float *packed_of(cpu *c, fm_tensor w)
 {
     cpu_buffer *buffer = &c->buffers[w.buffer];
-    if (!buffer->imported || w.offset != 0 || elements_of(w) != buffer->elements) return NULL;
+    if (c->precision != FM_PRECISION_F32 || !buffer->imported || w.offset != 0 || elements_of(w) != buffer->elements)
+        return NULL;
     if (!buffer->packed) {
         buffer->packed = fm_alloc(cpu_packed_size(c->kernels, w.rows, w.cols), sizeof(float));
         if (buffer->packed) cpu_pack(c, buffer->packed, (cpu_matrix){cpu_floats(c, w), w.cols, true}, w.rows, w.cols);
@@ -137,7 +143,8 @@ static void linear(fm_backend *b, fm_tensor y, fm_tensor x, fm_tensor w, fm_tens
                    fm_tensor pre)
 {
     cpu *c = (cpu *)b;
-    cpu_product p = {.m = x.rows,
+    cpu_product p = {.precision = c->precision,
+                     .m = x.rows,
                      .n = w.rows,
                      .k = w.cols,
                      .a = {cpu_floats(c, x), x.cols, false},
@@ -157,7 +164,8 @@ static void linear_backward(fm_backend *b, fm_tensor d_x, bool add, fm_tensor d_
 {
     cpu *c = (cpu *)b;
     if (d_x.buffer) {
-        cpu_product p = {.m = d_y.rows,
+        cpu_product p = {.precision = c->precision,
+                         .m = d_y.rows,
                          .n = w.cols,
                          .k = w.rows,
                          .a = {cpu_floats(c, d_y), d_y.cols, false},
@@ -168,7 +176,8 @@ static void linear_backward(fm_backend *b, fm_tensor d_x, bool add, fm_tensor d_
         cpu_gemm(c, &p);
     }
     if (d_w.buffer) {
-        cpu_product p = {.m = d_y.cols,
+        cpu_product p = {.precision = c->precision,
+                         .m = d_y.cols,
                          .n = x.cols,
                          .k = d_y.rows,
                          .a = {cpu_floats(c, d_y), d_y.cols, true},
@@ -211,6 +220,7 @@ static const fm_ops table = {.name = "cpu",
                              .embedding_backward = cpu_embedding_backward,
                              .layer_norm = cpu_layer_norm,
                              .layer_norm_backward = cpu_layer_norm_backward,
+                             .precision = set_precision,
                              .linear = linear,
                              .linear_backward = linear_backward,
                              .gelu_backward = cpu_gelu_backward,
@@ -226,6 +236,7 @@ const char *const *fm_cpu_instruction_sets(void)
 {
     static const char *const names[] = {
 #if defined(__x86_64__)
+        "avx512bf16",
         "avx512",
         "avx2",
 #elif defined(__wasm_simd128__)
@@ -268,7 +279,8 @@ static fm_status choose(const fm_kernels **kernels, const char *name, fm_error *
     *kernels = cpu_find_set(name);
     if (!*kernels)
         return fm_fail(err, FM_E_ARGUMENT,
-                       "The instruction set \"%.40s\"%s is unknown; use avx512, avx2, scalar or auto.", name, from);
+                       "The instruction set \"%.40s\"%s is unknown; use avx512bf16, avx512, avx2, scalar or auto.",
+                       name, from);
     if (!(*kernels)->supported())
         return fm_fail(err, FM_E_UNSUPPORTED, "This machine lacks the instruction set \"%s\"%s; use auto.", name, from);
     return FM_OK;
@@ -314,7 +326,7 @@ fm_cpu_work fm_cpu_products(const fm_backend *backend)
 /* ---- the machine's peak ---- */
 
 typedef struct spinning {
-    const fm_kernels *kernels;
+    const fm_product_kernels *kernels;
     size_t rounds;
     double operations;
     float sink[1024];
@@ -328,11 +340,11 @@ static void spin_task(void *context, size_t index, int worker)
     if (index == 0) s->operations = operations;
 }
 
-double fm_cpu_peak(fm_backend *backend)
+double fm_cpu_peak(fm_backend *backend, fm_precision precision)
 {
     cpu *c = (cpu *)backend;
     size_t threads = (size_t)fm_pool_threads(c->pool);
-    spinning s = {.kernels = c->kernels, .rounds = 2000000};
+    spinning s = {.kernels = &c->kernels->products[precision], .rounds = 2000000};
     double best = 0.0;
     for (int i = 0; i < 5; i++) {
         double start = fm_seconds();

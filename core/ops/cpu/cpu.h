@@ -19,10 +19,11 @@ typedef struct cpu {
     const fm_kernels *kernels;
     cpu_buffer *buffers; /* handle 0 is unused */
     size_t count, capacity;
-    fm_error first_error; /* since the last finish() */
-    float *left, *right;  /* packed blocks of the two operands of a product */
-    float *scratch;       /* for the operation that runs */
-    size_t scratch_size;  /* floats */
+    fm_error first_error;   /* since the last finish() */
+    float *left, *right;    /* packed blocks of the two operands of a product */
+    float *scratch;         /* for the operation that runs */
+    size_t scratch_size;    /* floats */
+    fm_precision precision; /* of linear and linear_backward */
     fm_cpu_work work;
 } cpu;
 
@@ -46,9 +47,10 @@ typedef struct cpu_matrix {
 } cpu_matrix;
 
 typedef struct cpu_product {
+    fm_precision precision;
     size_t m, n, k;
     cpu_matrix a, b;     /* (m, k) and (k, n) */
-    const float *packed; /* all of b as cpu_pack made it, or NULL */
+    const float *packed; /* all of b as cpu_pack made it, or NULL; for f32 alone */
     float *c;            /* (m, n) */
     size_t stride;       /* of c */
     bool add;            /* to what c holds */

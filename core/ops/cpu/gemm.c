@@ -9,9 +9,10 @@
 #include <string.h>
 
 #define DEPTH 288                /* k of a block: a panel of the right-hand side stays in the first cache */
+#define UNIT 2                   /* of it: as many as a word of a panel may hold */
 #define ROWS 768                 /* m of a block */
 #define COLUMNS 2304             /* n of a block */
-#define LEFT ((size_t)512 << 10) /* floats of the packed left-hand side */
+#define LEFT ((size_t)512 << 10) /* words of the packed left-hand side */
 #define PIECE_ROWS 192
 #define PIECE_COLUMNS 128
 
@@ -35,18 +36,10 @@ static size_t even_part(size_t n, size_t most, size_t unit)
 
 /* ---- packing ---- */
 
-/* Panels of `width` lines (rows of a, columns of b), each (depth, width); `along` says that a line is contiguous. */
-static void pack_panel(const fm_kernels *kernels, float *to, const float *from, size_t stride, bool along, size_t lines,
-                       size_t width, size_t depth)
+/* Words of a panel's line that has `depth` numbers. */
+static size_t words_of(const fm_product_kernels *kernels, size_t depth)
 {
-    if (along) {
-        kernels->pack_rows(to, from, stride, lines, width, depth);
-        return;
-    }
-    for (size_t k = 0; k < depth; k++) {
-        memcpy(to + k * width, from + k * stride, lines * sizeof(float));
-        if (lines < width) memset(to + k * width + lines, 0, (width - lines) * sizeof(float));
-    }
+    return (depth + kernels->fold - 1) / kernels->fold;
 }
 
 static const float *element(cpu_matrix x, size_t i, size_t j)
@@ -55,17 +48,19 @@ static const float *element(cpu_matrix x, size_t i, size_t j)
 }
 
 /* Rows [row, row + lines) and columns [at, at + depth) of a. */
-static void pack_left(const fm_kernels *kernels, float *to, cpu_matrix a, size_t row, size_t at, size_t lines,
+static void pack_left(const fm_product_kernels *kernels, float *to, cpu_matrix a, size_t row, size_t at, size_t lines,
                       size_t depth)
 {
-    pack_panel(kernels, to, element(a, row, at), a.stride, !a.turned, lines, kernels->mr, depth);
+    (a.turned ? kernels->pack_columns : kernels->pack_rows)(to, element(a, row, at), a.stride, lines, kernels->mr,
+                                                            depth);
 }
 
 /* Rows [at, at + depth) and columns [column, column + lines) of b. */
-static void pack_right(const fm_kernels *kernels, float *to, cpu_matrix b, size_t column, size_t at, size_t lines,
-                       size_t depth)
+static void pack_right(const fm_product_kernels *kernels, float *to, cpu_matrix b, size_t column, size_t at,
+                       size_t lines, size_t depth)
 {
-    pack_panel(kernels, to, element(b, at, column), b.stride, b.turned, lines, kernels->nr, depth);
+    (b.turned ? kernels->pack_rows : kernels->pack_columns)(to, element(b, at, column), b.stride, lines, kernels->nr,
+                                                            depth);
 }
 
 /* ---- tiles ---- */
@@ -79,9 +74,9 @@ static void fetch(const float *c, size_t stride, size_t rows, size_t cols)
 #endif
 }
 
-/* c (rows, cols) from packed panels; the last tiles of a row or column may be cut. */
-static void tiles(const fm_kernels *kernels, size_t rows, size_t cols, size_t depth, const float *a, const float *b,
-                  float *c, size_t stride, bool add)
+/* c (rows, cols) from packed panels of `words`; the last tiles of a row or column may be cut. */
+static void tiles(const fm_product_kernels *kernels, size_t rows, size_t cols, size_t words, const float *a,
+                  const float *b, float *c, size_t stride, bool add)
 {
     size_t mr = kernels->mr, nr = kernels->nr;
     for (size_t j = 0; j < cols; j += nr)
@@ -90,11 +85,11 @@ static void tiles(const fm_kernels *kernels, size_t rows, size_t cols, size_t de
             float *to = c + i * stride + j;
             if (add) fetch(to, stride, height, width);
             if (width == nr) {
-                kernels->tile(height, depth, a + i * depth, b + j * depth, to, stride, add);
+                kernels->tile(height, words, a + i * words, b + j * words, to, stride, add);
                 continue;
             }
             float whole[16 * 64];
-            kernels->tile(height, depth, a + i * depth, b + j * depth, whole, nr, false);
+            kernels->tile(height, words, a + i * words, b + j * words, whole, nr, false);
             for (size_t y = 0; y < height; y++)
                 for (size_t x = 0; x < width; x++)
                     to[y * stride + x] = (add ? to[y * stride + x] : 0.0f) + whole[y * nr + x];
@@ -119,6 +114,7 @@ static void finish_rows(const fm_kernels *kernels, const cpu_product *p, size_t 
 typedef struct block {
     cpu *cpu;
     const cpu_product *p;
+    const fm_product_kernels *kernels;
     size_t row, rows, column, cols, at, end;
     size_t depth; /* of the parts of k whose sums are added up one after the other */
     size_t right_panels, left_panels, panels_each;
@@ -128,7 +124,7 @@ typedef struct block {
 /* The panels of the block's left-hand side for the part of k from `at`. */
 static float *left_panels(const block *x, size_t at)
 {
-    return x->cpu->left + (at - x->at) * x->left_panels * x->cpu->kernels->mr;
+    return x->cpu->left + (at - x->at) / x->kernels->fold * x->left_panels * x->kernels->mr;
 }
 
 /* A task packs panels_each panels of either side; the right-hand ones come first. */
@@ -136,19 +132,19 @@ static void pack_task(void *context, size_t index, int worker)
 {
     (void)worker;
     const block *x = context;
-    size_t mr = x->cpu->kernels->mr, nr = x->cpu->kernels->nr;
+    const fm_product_kernels *kernels = x->kernels;
     size_t end = smaller((index + 1) * x->panels_each, x->right_panels + x->left_panels);
     for (size_t panel = index * x->panels_each; panel < end; panel++)
         for (size_t at = x->at; at < x->end; at += x->depth) {
-            size_t depth = smaller(x->depth, x->end - at);
+            size_t depth = smaller(x->depth, x->end - at), words = words_of(kernels, depth);
             if (panel < x->right_panels) {
-                size_t column = panel * nr;
-                pack_right(x->cpu->kernels, x->cpu->right + column * depth, x->p->b, x->column + column, at,
-                           smaller(nr, x->cols - column), depth);
+                size_t column = panel * kernels->nr;
+                pack_right(kernels, x->cpu->right + column * words, x->p->b, x->column + column, at,
+                           smaller(kernels->nr, x->cols - column), depth);
             } else {
-                size_t row = (panel - x->right_panels) * mr;
-                pack_left(x->cpu->kernels, left_panels(x, at) + row * depth, x->p->a, x->row + row, at,
-                          smaller(mr, x->rows - row), depth);
+                size_t row = (panel - x->right_panels) * kernels->mr;
+                pack_left(kernels, left_panels(x, at) + row * words, x->p->a, x->row + row, at,
+                          smaller(kernels->mr, x->rows - row), depth);
             }
         }
 }
@@ -158,26 +154,27 @@ static void piece_task(void *context, size_t index, int worker)
     (void)worker;
     const block *x = context;
     const cpu_product *p = x->p;
-    const fm_kernels *kernels = x->cpu->kernels;
+    const fm_product_kernels *kernels = x->kernels;
     size_t row = index / x->pieces_across * x->piece_rows, column = index % x->pieces_across * x->piece_cols;
     size_t rows = smaller(x->piece_rows, x->rows - row), cols = smaller(x->piece_cols, x->cols - column);
     float *c = p->c + (x->row + row) * p->stride + x->column + column;
     for (size_t at = x->at; at < x->end; at += x->depth) {
-        size_t depth = smaller(x->depth, x->end - at);
-        const float *right =
-            p->packed ? p->packed + at * round_up(p->n, kernels->nr) + x->column * depth : x->cpu->right;
-        tiles(kernels, rows, cols, depth, left_panels(x, at) + row * depth, right + column * depth, c, p->stride,
+        size_t words = words_of(kernels, smaller(x->depth, x->end - at));
+        const float *right = p->packed
+                                 ? p->packed + words_of(kernels, at) * round_up(p->n, kernels->nr) + x->column * words
+                                 : x->cpu->right;
+        tiles(kernels, rows, cols, words, left_panels(x, at) + row * words, right + column * words, c, p->stride,
               p->add || at > 0);
     }
     if (x->end == p->k && (p->bias || p->pre || p->gelu))
-        finish_rows(kernels, p, x->row + row, x->column + column, rows, cols);
+        finish_rows(x->cpu->kernels, p, x->row + row, x->column + column, rows, cols);
 }
 
 void cpu_gemm(cpu *c, const cpu_product *p)
 {
-    const fm_kernels *kernels = c->kernels;
+    const fm_product_kernels *kernels = &c->kernels->products[p->precision];
     double start = fm_seconds();
-    size_t depth = even_part(p->k, DEPTH, 1), most = LEFT / kernels->mr / depth * depth;
+    size_t depth = even_part(p->k, DEPTH, UNIT), most = LEFT / kernels->mr / depth * depth;
     size_t length = p->packed ? smaller(p->k, most) : depth; /* of k, in a block */
     size_t cols = p->packed ? p->n : even_part(p->n, COLUMNS, kernels->nr);
     size_t rows = even_part(p->m, smaller(ROWS, LEFT / length / kernels->mr * kernels->mr), kernels->mr);
@@ -186,6 +183,7 @@ void cpu_gemm(cpu *c, const cpu_product *p)
             for (size_t row = 0; row < p->m; row += rows) {
                 block x = {.cpu = c,
                            .p = p,
+                           .kernels = kernels,
                            .row = row,
                            .rows = smaller(rows, p->m - row),
                            .column = column,
@@ -209,22 +207,24 @@ void cpu_gemm(cpu *c, const cpu_product *p)
 
 fm_status cpu_gemm_create(cpu *c, fm_error *err)
 {
-    size_t right = (COLUMNS + c->kernels->nr) * (size_t)DEPTH;
+    uint32_t nr = 0;
+    for (size_t i = 0; i < FM_PRECISIONS; i++) nr = c->kernels->products[i].nr > nr ? c->kernels->products[i].nr : nr;
+    size_t right = (COLUMNS + nr) * (size_t)DEPTH;
     c->left = fm_alloc(LEFT, sizeof(float));
     c->right = fm_alloc(right, sizeof(float));
     if (!c->left || !c->right) return fm_fail_memory(err, (LEFT + right) * sizeof(float), "blocks of matrix products");
     return FM_OK;
 }
 
-/* ---- right-hand sides packed whole ---- */
+/* ---- right-hand sides packed whole, for f32 ---- */
 
 size_t cpu_packed_size(const fm_kernels *kernels, size_t n, size_t k)
 {
-    return round_up(n, kernels->nr) * k;
+    return round_up(n, kernels->products[FM_PRECISION_F32].nr) * k;
 }
 
 typedef struct whole {
-    const fm_kernels *kernels;
+    const fm_product_kernels *kernels;
     float *packed;
     cpu_matrix b;
     size_t n, k, depth;
@@ -244,27 +244,30 @@ static void whole_task(void *context, size_t index, int worker)
 
 void cpu_pack(cpu *c, float *packed, cpu_matrix b, size_t n, size_t k)
 {
-    whole x = {c->kernels, packed, b, n, k, even_part(k, DEPTH, 1)};
-    fm_pool_run(c->pool, round_up(n, c->kernels->nr) / c->kernels->nr, whole_task, &x);
+    const fm_product_kernels *kernels = &c->kernels->products[FM_PRECISION_F32];
+    whole x = {kernels, packed, b, n, k, even_part(k, DEPTH, UNIT)};
+    fm_pool_run(c->pool, round_up(n, kernels->nr) / kernels->nr, whole_task, &x);
 }
 
 /* ---- small products on one thread ---- */
 
 size_t cpu_small_size(const fm_kernels *kernels, size_t m, size_t n, size_t k)
 {
-    return (round_up(m, kernels->mr) + round_up(n, kernels->nr)) * smaller(k, DEPTH);
+    const fm_product_kernels *f32 = &kernels->products[FM_PRECISION_F32];
+    return (round_up(m, f32->mr) + round_up(n, f32->nr)) * smaller(k, DEPTH);
 }
 
-void cpu_gemm_small(const fm_kernels *kernels, const cpu_product *p, float *memory)
+void cpu_gemm_small(const fm_kernels *all, const cpu_product *p, float *memory)
 {
+    const fm_product_kernels *kernels = &all->products[p->precision];
     size_t mr = kernels->mr, nr = kernels->nr;
     for (size_t at = 0; at < p->k; at += DEPTH) {
-        size_t depth = smaller(DEPTH, p->k - at);
-        float *left = memory, *right = memory + round_up(p->m, mr) * depth;
+        size_t depth = smaller(DEPTH, p->k - at), words = words_of(kernels, depth);
+        float *left = memory, *right = memory + round_up(p->m, mr) * words;
         for (size_t row = 0; row < p->m; row += mr)
-            pack_left(kernels, left + row * depth, p->a, row, at, smaller(mr, p->m - row), depth);
+            pack_left(kernels, left + row * words, p->a, row, at, smaller(mr, p->m - row), depth);
         for (size_t column = 0; column < p->n; column += nr)
-            pack_right(kernels, right + column * depth, p->b, column, at, smaller(nr, p->n - column), depth);
-        tiles(kernels, p->m, p->n, depth, left, right, p->c, p->stride, p->add || at > 0);
+            pack_right(kernels, right + column * words, p->b, column, at, smaller(nr, p->n - column), depth);
+        tiles(kernels, p->m, p->n, words, left, right, p->c, p->stride, p->add || at > 0);
     }
 }

@@ -7,7 +7,7 @@
 #ifndef FM_KERNELS_H
 #define FM_KERNELS_H
 
-#include "base/base.h"
+#include "ops/ops.h"
 
 /* A row's dropout: which numbers decide, and what is kept. Element i takes 16 bits of the Threefry block whose counter
  * is {counter, first / 4 + i / 4}. */
@@ -18,15 +18,25 @@ typedef struct fm_drop_stream {
     float scale;        /* of what is kept */
 } fm_drop_stream;
 
+/* Matrix products of one precision. Their operands are packed into panels of 32-bit words, each of `fold` numbers: word
+ * (w, i) of a panel lies at [w * width + i] and holds the numbers of line i from k = w * fold on. */
+typedef struct fm_product_kernels {
+    uint32_t fold;
+    uint32_t mr, nr; /* rows and columns of a tile */
+    /* c (rows, nr; row stride ldc) = (add ? c : 0) + the products of panels of `words` times mr and nr, rows <= mr */
+    void (*tile)(size_t rows, size_t words, const float *a, const float *b, float *c, size_t ldc, bool add);
+    /* A panel of the numbers from[i * stride + k], or of from[k * stride + i], for i < count <= width, k < depth. For
+     * other i, and for a k beyond the last, it holds zero. */
+    void (*pack_rows)(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth);
+    void (*pack_columns)(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth);
+    /* what a tile does, in registers alone; returns how many floating-point operations that was */
+    double (*spin)(size_t rounds, float *sink);
+} fm_product_kernels;
+
 typedef struct fm_kernels {
     const char *name;
     bool (*supported)(void);
-    uint32_t mr, nr; /* rows and columns of a tile */
-
-    /* c (rows, nr; row stride ldc) = (add ? c : 0) + sum over k of a[k * mr + i] * b[k * nr + j], rows <= mr */
-    void (*tile)(size_t rows, size_t k, const float *a, const float *b, float *c, size_t ldc, bool add);
-    /* to[k * width + i] = from[i * stride + k] for i < count <= width, k < depth; zero for the other i */
-    void (*pack_rows)(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth);
+    fm_product_kernels products[FM_PRECISIONS];
 
     void (*add)(size_t n, float *y, const float *x);           /* y += x */
     void (*scale)(size_t n, float *y, float a);                /* y *= a */
@@ -53,14 +63,13 @@ typedef struct fm_kernels {
                   float epsilon, float step_size, float root, float decay);
     /* x[i] = kept ? x[i] * scale : 0 */
     void (*dropout)(size_t n, float *x, const fm_drop_stream *stream);
-    /* multiply-adds in registers; returns how many floating-point operations that was */
-    double (*spin)(size_t rounds, float *sink);
 } fm_kernels;
 
 extern const fm_kernels fm_kernels_scalar;
 #if defined(__x86_64__)
 extern const fm_kernels fm_kernels_avx2;
 extern const fm_kernels fm_kernels_avx512;
+extern const fm_kernels fm_kernels_avx512bf16;
 #elif defined(__wasm_simd128__)
 extern const fm_kernels fm_kernels_wasm;
 #ifdef FM_RELAXED_SIMD

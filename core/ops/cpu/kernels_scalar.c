@@ -1,5 +1,6 @@
 /* kernels_scalar.c - the reference kernels: plain loops over the formulas, with double sums where that is simple. They
  * are for checking the fast ones and for machines without any of those, not for speed. */
+#include "ops/cpu/bf16.h"
 #include "ops/cpu/dropout.h"
 #include "ops/cpu/kernels.h"
 
@@ -23,10 +24,37 @@ static void tile(size_t rows, size_t k, const float *a, const float *b, float *c
         }
 }
 
+/* Products of bf16 are exact as floats. Summed before they are added to c, as by the other sets, to the same bits. */
+static void tile_bf16(size_t rows, size_t k, const float *a, const float *b, float *c, size_t ldc, bool add)
+{
+    float sums[MR * NR];
+    tile(rows, k, a, b, sums, NR, false);
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < NR; j++) c[i * ldc + j] = (add ? c[i * ldc + j] : 0.0f) + sums[i * NR + j];
+}
+
 static void pack_rows(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth)
 {
     for (size_t k = 0; k < depth; k++)
         for (size_t i = 0; i < width; i++) to[k * width + i] = i < count ? from[i * stride + k] : 0.0f;
+}
+
+static void pack_columns(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth)
+{
+    for (size_t k = 0; k < depth; k++)
+        for (size_t i = 0; i < width; i++) to[k * width + i] = i < count ? from[k * stride + i] : 0.0f;
+}
+
+static void pack_rows_bf16(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth)
+{
+    pack_rows(to, from, stride, count, width, depth);
+    kernel_round_bf16(width * depth, to);
+}
+
+static void pack_columns_bf16(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth)
+{
+    pack_columns(to, from, stride, count, width, depth);
+    kernel_round_bf16(width * depth, to);
 }
 
 static void add(size_t n, float *y, const float *x)
@@ -159,9 +187,21 @@ static double spin(size_t rounds, float *sink)
     return 16.0 * (double)rounds;
 }
 
-const fm_kernels fm_kernels_scalar = {"scalar",    supported,     MR,         NR,
-                                      tile,        pack_rows,     add,        scale,
-                                      gelu,        gelu_backward, layer_norm, layer_norm_backward,
-                                      softmax,     exp_shift,     dot,        softmax_backward,
-                                      log_sum_exp, squares,       adamw,      kernel_dropout,
-                                      spin};
+const fm_kernels fm_kernels_scalar = {
+    "scalar",
+    supported,
+    {{1, MR, NR, tile, pack_rows, pack_columns, spin}, {1, MR, NR, tile_bf16, pack_rows_bf16, pack_columns_bf16, spin}},
+    add,
+    scale,
+    gelu,
+    gelu_backward,
+    layer_norm,
+    layer_norm_backward,
+    softmax,
+    exp_shift,
+    dot,
+    softmax_backward,
+    log_sum_exp,
+    squares,
+    adamw,
+    kernel_dropout};

@@ -8,8 +8,12 @@
  *   MAX(a, b), MIN(a, b)   NaN if b is NaN; if only a is, either will do
  *   POW2(vf n)             2^n of integral n in [-126, 127], 0 for -127, infinity for 128
  *   ABOVE(a, b)            how many lanes of a exceed those of b
- *   TRANSPOSE(to, ld, from, stride)   to[j * ld + i] = from[i * stride + j], i, j < W
+ *   TRANSPOSE(to, ld, from, stride)   to[j * ld + i] = from[i * stride + j], i, j < W; or, instead of it,
+ *   PACKS                  that pack_rows and pack_columns are defined already
+ *   BF16_DOT(a, b, c)      if there is such an instruction: a * b + c of words of two bf16; then pack_rows_bf16 and
+ *                          pack_columns_bf16 make such words. Otherwise bf16 are floats that were rounded.
  */
+#include "ops/cpu/bf16.h"
 #include "ops/cpu/dropout.h"
 #include "ops/cpu/kernels.h"
 
@@ -120,48 +124,16 @@ static inline vf normal_cdf(vf x, vf *bell)
     return SELECT_NEGATIVE(x, tail, SUB(SET1(1.0f), tail));
 }
 
-/* ---- the matrix tile ---- */
+/* ---- matrix products ---- */
 
-static inline __attribute__((always_inline)) void tile_rows(size_t rows, size_t k, const float *a, const float *b,
-                                                            float *c, size_t ldc, bool add)
-{
-    vf sum[MR][NV];
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < NV; j++) sum[i][j] = SET1(0.0f);
-    for (size_t l = 0; l < k; l++) {
-        vf right[NV];
-        for (size_t j = 0; j < NV; j++) right[j] = LOAD(b + l * NR + j * W);
-        for (size_t i = 0; i < rows; i++) {
-            vf left = SET1(a[l * MR + i]);
-            for (size_t j = 0; j < NV; j++) sum[i][j] = FMA(left, right[j], sum[i][j]);
-        }
-    }
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < NV; j++) {
-            float *to = c + i * ldc + j * W;
-            STORE(to, add ? ADD(LOAD(to), sum[i][j]) : sum[i][j]);
-        }
-}
+#define TILE tile
+#define TILE_ROWS tile_rows
+#define SPIN spin
+#define DOT(a, b, c) FMA(a, b, c)
+#define DOT_OPERATIONS 2
+#include "ops/cpu/tile_template.h"
 
-/* The row counts that occur are compiled apart, so that the sums stay in registers. Each row's arithmetic is the same
- * in all of them. */
-static void tile(size_t rows, size_t k, const float *a, const float *b, float *c, size_t ldc, bool add)
-{
-    if (rows == MR) tile_rows(MR, k, a, b, c, ldc, add);
-    else if (rows == 1) tile_rows(1, k, a, b, c, ldc, add);
-    else if (rows == 2) tile_rows(2, k, a, b, c, ldc, add);
-    else {
-        float whole[MR * NR];
-        tile_rows(MR, k, a, b, whole, NR, false);
-        for (size_t i = 0; i < rows; i++)
-            for (size_t j = 0; j < NV; j++) {
-                float *to = c + i * ldc + j * W;
-                vf sum = LOAD(whole + i * NR + j * W);
-                STORE(to, add ? ADD(LOAD(to), sum) : sum);
-            }
-    }
-}
-
+#ifndef PACKS
 static void pack_rows(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth)
 {
     if (count < width) memset(to, 0, width * depth * sizeof(float));
@@ -175,6 +147,45 @@ static void pack_rows(float *to, const float *from, size_t stride, size_t count,
     for (size_t k = 0; k < depth; k++)
         for (size_t j = i; j < count; j++) to[k * width + j] = from[j * stride + k];
 }
+
+static void pack_columns(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth)
+{
+    for (size_t k = 0; k < depth; k++) {
+        memcpy(to + k * width, from + k * stride, count * sizeof(float));
+        if (count < width) memset(to + k * width + count, 0, (width - count) * sizeof(float));
+    }
+}
+#endif
+
+#ifdef BF16_DOT
+#define TILE tile_bf16
+#define TILE_ROWS tile_rows_bf16
+#define SPIN spin_bf16
+#define DOT(a, b, c) BF16_DOT(a, b, c)
+#define DOT_OPERATIONS 4
+#include "ops/cpu/tile_template.h"
+#define BF16_PRODUCTS                                                                                                  \
+    {                                                                                                                  \
+        2, MR, NR, tile_bf16, pack_rows_bf16, pack_columns_bf16, spin_bf16                                             \
+    }
+#else
+/* Products of bf16 are exact as floats, and so the tile for floats does. */
+static void pack_rows_bf16(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth)
+{
+    pack_rows(to, from, stride, count, width, depth);
+    kernel_round_bf16(width * depth, to);
+}
+
+static void pack_columns_bf16(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth)
+{
+    pack_columns(to, from, stride, count, width, depth);
+    kernel_round_bf16(width * depth, to);
+}
+#define BF16_PRODUCTS                                                                                                  \
+    {                                                                                                                  \
+        1, MR, NR, tile, pack_rows_bf16, pack_columns_bf16, spin                                                       \
+    }
+#endif
 
 /* ---- loops over rows ---- */
 
@@ -355,23 +366,20 @@ static void adamw(size_t n, float *p, const float *g, float *m, float *v, float 
 #undef BODY
 }
 
-/* As many sums as the tile keeps in registers; in two loops, both short enough for compilers to unroll. */
-static double spin(size_t rounds, float *sink)
-{
-    vf sum[MR][NV], factor = SET1(0.999f), term = SET1(0.001f);
-    for (size_t i = 0; i < MR; i++)
-        for (size_t j = 0; j < NV; j++) sum[i][j] = SET1((float)(i * NV + j));
-    for (size_t round = 0; round < rounds; round++)
-        for (size_t i = 0; i < MR; i++)
-            for (size_t j = 0; j < NV; j++) sum[i][j] = FMA(sum[i][j], factor, term);
-    for (size_t i = 0; i < MR; i++)
-        for (size_t j = 0; j < NV; j++) *sink += sum_of(sum[i][j]);
-    return 2.0 * W * MR * NV * (double)rounds;
-}
-
-const fm_kernels KERNELS = {NAME,        supported,     MR,         NR,
-                            tile,        pack_rows,     add,        scale,
-                            gelu,        gelu_backward, layer_norm, layer_norm_backward,
-                            softmax,     exp_shift,     dot,        softmax_backward,
-                            log_sum_exp, squares,       adamw,      kernel_dropout,
-                            spin};
+const fm_kernels KERNELS = {NAME,
+                            supported,
+                            {{1, MR, NR, tile, pack_rows, pack_columns, spin}, BF16_PRODUCTS},
+                            add,
+                            scale,
+                            gelu,
+                            gelu_backward,
+                            layer_norm,
+                            layer_norm_backward,
+                            softmax,
+                            exp_shift,
+                            dot,
+                            softmax_backward,
+                            log_sum_exp,
+                            squares,
+                            adamw,
+                            kernel_dropout};

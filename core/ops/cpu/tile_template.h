@@ -1,0 +1,67 @@
+/* tile_template.h - the tile of a matrix product and the peak that it is measured by, for the vectors of
+ * kernels_template.h. Included once for each precision, with
+ *
+ *   TILE, TILE_ROWS, SPIN   names of what is defined here
+ *   DOT(a, b, c)            a * b + c of vectors of words as panels have them
+ *   DOT_OPERATIONS          floating-point operations of that, a word
+ */
+
+static inline __attribute__((always_inline)) void TILE_ROWS(size_t rows, size_t words, const float *a, const float *b,
+                                                            float *c, size_t ldc, bool add)
+{
+    vf sum[MR][NV];
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < NV; j++) sum[i][j] = SET1(0.0f);
+    for (size_t l = 0; l < words; l++) {
+        vf right[NV];
+        for (size_t j = 0; j < NV; j++) right[j] = LOAD(b + l * NR + j * W);
+        for (size_t i = 0; i < rows; i++) {
+            vf left = SET1(a[l * MR + i]);
+            for (size_t j = 0; j < NV; j++) sum[i][j] = DOT(left, right[j], sum[i][j]);
+        }
+    }
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < NV; j++) {
+            float *to = c + i * ldc + j * W;
+            STORE(to, add ? ADD(LOAD(to), sum[i][j]) : sum[i][j]);
+        }
+}
+
+/* The row counts that occur are compiled apart, so that the sums stay in registers. Each row's arithmetic is the same
+ * in all of them. */
+static void TILE(size_t rows, size_t words, const float *a, const float *b, float *c, size_t ldc, bool add)
+{
+    if (rows == MR) TILE_ROWS(MR, words, a, b, c, ldc, add);
+    else if (rows == 1) TILE_ROWS(1, words, a, b, c, ldc, add);
+    else if (rows == 2) TILE_ROWS(2, words, a, b, c, ldc, add);
+    else {
+        float whole[MR * NR];
+        TILE_ROWS(MR, words, a, b, whole, NR, false);
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < NV; j++) {
+                float *to = c + i * ldc + j * W;
+                vf sum = LOAD(whole + i * NR + j * W);
+                STORE(to, add ? ADD(LOAD(to), sum) : sum);
+            }
+    }
+}
+
+/* As many sums as the tile keeps in registers; in two loops, both short enough for compilers to unroll. */
+static double SPIN(size_t rounds, float *sink)
+{
+    vf sum[MR][NV], left = SET1(0.5f), right = SET1(0.001f);
+    for (size_t i = 0; i < MR; i++)
+        for (size_t j = 0; j < NV; j++) sum[i][j] = SET1((float)(i * NV + j));
+    for (size_t round = 0; round < rounds; round++)
+        for (size_t i = 0; i < MR; i++)
+            for (size_t j = 0; j < NV; j++) sum[i][j] = DOT(left, right, sum[i][j]);
+    for (size_t i = 0; i < MR; i++)
+        for (size_t j = 0; j < NV; j++) *sink += sum_of(sum[i][j]);
+    return (double)DOT_OPERATIONS * W * MR * NV * (double)rounds;
+}
+
+#undef TILE
+#undef TILE_ROWS
+#undef SPIN
+#undef DOT
+#undef DOT_OPERATIONS
