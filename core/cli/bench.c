@@ -17,8 +17,12 @@ typedef struct bench_figures {
     int threads;
     double peak;                        /* GFLOP/s */
     double median, best;                /* seconds a run */
-    double operations;                  /* in matrix products, a run */
+    double bandwidth;                   /* GB/s */
+    double operations;                  /* of the linear layers, a run */
     double product_share, product_rate; /* of the time; GFLOP/s within */
+    double total;                       /* seconds of all runs */
+    const fm_profile_entry *entries;    /* of all runs; the backend's */
+    size_t count;
 } bench_figures;
 
 static int compare(const void *left, const void *right)
@@ -75,33 +79,37 @@ static fm_status run_once(const bench_options *o, fm_network *network, fm_backen
 static fm_status measure(const bench_options *o, fm_network *network, fm_backend *backend, const fm_batch *batch,
                          bench_figures *f, fm_error *err)
 {
-    double seconds[1000];
+    double seconds[1000]; /* --repeat's most */
     size_t vocab = (size_t)o->vocab;
     float *results = fm_alloc(batch->masked, (vocab > 2 ? vocab : 2) * sizeof(float));
     if (!results) return fm_fail_memory(err, batch->masked * vocab, "logits");
     fm_status status = FM_OK;
-    fm_cpu_work before = {0, 0};
-    double total = 0.0;
     cli_progress progress;
     cli_progress_begin(&progress, "Measuring", "runs", o->quiet);
     for (int64_t i = -1; i < o->repeat && !status; i++) { /* the first run packs the weights and is not counted */
         double start = fm_seconds();
         status = run_once(o, network, backend, batch, results, (uint32_t)(i + 1), err);
-        if (i < 0) before = fm_cpu_products(backend);
-        else total += seconds[i] = fm_seconds() - start;
+        if (i < 0) fm_profile_clear(backend);
+        else f->total += seconds[i] = fm_seconds() - start;
         if (!status && !cli_progress_step(&progress, (uint64_t)(i + 1), (uint64_t)o->repeat))
             status = fm_fail(err, FM_E_ABORTED, "Stopped before all runs were made.");
     }
     cli_progress_end(&progress);
     fm_free(results);
     if (status) return status;
-    fm_cpu_work after = fm_cpu_products(backend);
     qsort(seconds, (size_t)o->repeat, sizeof *seconds, compare);
     f->median = seconds[o->repeat / 2];
     f->best = seconds[0];
-    f->operations = (after.operations - before.operations) / (double)o->repeat;
-    f->product_share = (after.seconds - before.seconds) / total;
-    f->product_rate = (after.operations - before.operations) / (after.seconds - before.seconds) * 1e-9;
+    f->entries = fm_profile_entries(backend, &f->count);
+    double operations = 0.0, within = 0.0;
+    for (size_t i = 0; i < f->count; i++) {
+        if (f->entries[i].rows == 0) continue; /* has no weights */
+        operations += f->entries[i].operations;
+        within += f->entries[i].seconds;
+    }
+    f->operations = operations / (double)o->repeat;
+    f->product_share = within / f->total;
+    f->product_rate = operations / within * 1e-9;
     return FM_OK;
 }
 
@@ -142,33 +150,91 @@ static fm_status run_model(const bench_options *o, fm_backend *backend, bench_fi
     return status;
 }
 
+static void entry_name(const fm_profile_entry *e, char *name, size_t size)
+{
+    if (e->rows > 0) snprintf(name, size, "%s %u x %u", e->name, e->rows, e->cols);
+    else snprintf(name, size, "%s", e->name);
+}
+
+static void print_json(const bench_options *o, const bench_figures *f, double rate, double tokens, fm_buffer *out)
+{
+    fm_buffer_format(out, "{\"instruction_set\": \"%s\", \"threads\": %d, \"precision\": \"%s\", \"peak_gflops\": %.1f",
+                     f->set, f->threads, cli_precisions[o->precision], f->peak);
+    if (!o->peak) {
+        fm_buffer_format(out,
+                         ", \"bandwidth_gb\": %.1f, \"median_ms\": %.3f, \"best_ms\": %.3f, "
+                         "\"tokens_per_second\": %.0f, \"product_gflop\": %.3f, \"gflops\": %.1f, "
+                         "\"share_of_peak\": %.4f, \"share_of_peak_in_products\": %.4f, \"time_in_products\": %.4f, "
+                         "\"operations\": [",
+                         f->bandwidth, f->median * 1e3, f->best * 1e3, tokens / f->median, f->operations * 1e-9, rate,
+                         rate / f->peak, f->product_rate / f->peak, f->product_share);
+        for (size_t i = 0; i < f->count; i++) {
+            const fm_profile_entry *e = &f->entries[i];
+            char name[80];
+            entry_name(e, name, sizeof name);
+            fm_buffer_format(out, "%s{\"name\": \"%s\", \"share\": %.4f, \"gflops\": %.1f, \"gb_per_second\": %.1f}",
+                             i ? ", " : "", name, e->seconds / f->total, e->operations / e->seconds * 1e-9,
+                             e->bytes / e->seconds * 1e-9);
+        }
+        fm_buffer_text(out, "]");
+    }
+    fm_buffer_text(out, "}\n");
+}
+
+static int more_seconds(const void *left, const void *right)
+{
+    return -compare(&((const fm_profile_entry *)left)->seconds, &((const fm_profile_entry *)right)->seconds);
+}
+
+/* Where the time goes. Products are measured against the peak of arithmetic, everything else against memory's. */
+static void print_operations(const bench_options *o, const bench_figures *f, fm_buffer *out)
+{
+    fm_profile_entry entries[FM_MOST_PROFILED];
+    double rest = f->total;
+    memcpy(entries, f->entries, f->count * sizeof *entries);
+    qsort(entries, f->count, sizeof *entries, more_seconds);
+    fm_buffer_format(out, "\n%-34s %7s %9s %8s %8s %6s %8s\n", "operation", "of time", "ms", "GFLOP/s", "of peak",
+                     "GB/s", "of peak");
+    for (size_t i = 0; i < f->count; i++) {
+        const fm_profile_entry *e = &entries[i];
+        char name[80];
+        entry_name(e, name, sizeof name);
+        rest -= e->seconds;
+        fm_buffer_format(out, "%-34s %5.1f %% %9.2f", name, 100.0 * e->seconds / f->total,
+                         1e3 * e->seconds / (double)o->repeat);
+        if (e->operations > 0.0)
+            fm_buffer_format(out, " %8.1f %6.0f %%\n", e->operations / e->seconds * 1e-9,
+                             100.0 * e->operations / e->seconds * 1e-9 / f->peak);
+        else
+            fm_buffer_format(out, " %17s %6.1f %6.0f %%\n", "", e->bytes / e->seconds * 1e-9,
+                             100.0 * e->bytes / e->seconds * 1e-9 / f->bandwidth);
+    }
+    fm_buffer_format(out, "%-34s %5.1f %% %9.2f\n", "between operations", 100.0 * rest / f->total,
+                     1e3 * rest / (double)o->repeat);
+}
+
 static void print_figures(const bench_options *o, const bench_figures *f, fm_buffer *out)
 {
     double rate = f->median > 0.0 ? f->operations / f->median * 1e-9 : 0.0;
     double tokens = (double)o->tokens * (o->train ? (double)o->batch : 1.0);
     if (o->json) {
-        fm_buffer_format(out,
-                         "{\"instruction_set\": \"%s\", \"threads\": %d, \"precision\": \"%s\", \"peak_gflops\": %.1f",
-                         f->set, f->threads, cli_precisions[o->precision], f->peak);
-        if (!o->peak)
-            fm_buffer_format(out,
-                             ", \"median_ms\": %.3f, \"best_ms\": %.3f, \"tokens_per_second\": %.0f, "
-                             "\"product_gflop\": %.3f, \"gflops\": %.1f, \"share_of_peak\": %.4f, "
-                             "\"share_of_peak_in_products\": %.4f, \"time_in_products\": %.4f",
-                             f->median * 1e3, f->best * 1e3, tokens / f->median, f->operations * 1e-9, rate,
-                             rate / f->peak, f->product_rate / f->peak, f->product_share);
-        fm_buffer_text(out, "}\n");
+        print_json(o, f, rate, tokens, out);
         return;
     }
-    fm_buffer_format(out, "%s, %d thread%s: %s peak %.1f GFLOP/s\n", f->set, f->threads, f->threads > 1 ? "s" : "",
+    fm_buffer_format(out, "%s, %d thread%s: %s peak %.1f GFLOP/s", f->set, f->threads, f->threads > 1 ? "s" : "",
                      cli_precisions[o->precision], f->peak);
-    if (o->peak) return;
+    if (o->peak) {
+        fm_buffer_text(out, "\n");
+        return;
+    }
+    fm_buffer_format(out, ", memory %.1f GB/s\n", f->bandwidth);
     fm_buffer_format(out, "%s: median %.2f ms, best %.2f ms, %.0f tokens/s\n", o->train ? "training step" : "forward",
                      f->median * 1e3, f->best * 1e3, tokens / f->median);
-    fm_buffer_format(out, "matrix products: %.2f GFLOP, %.1f GFLOP/s over all the time (%.0f %% of the peak),\n",
+    fm_buffer_format(out, "linear layers: %.2f GFLOP, %.1f GFLOP/s over all the time (%.0f %% of the peak),\n",
                      f->operations * 1e-9, rate, 100.0 * rate / f->peak);
     fm_buffer_format(out, "  %.1f GFLOP/s within (%.0f %%), which is %.0f %% of the time\n", f->product_rate,
                      100.0 * f->product_rate / f->peak, 100.0 * f->product_share);
+    print_operations(o, f, out);
 }
 
 /* The shape of a model folder, whose weights are not needed. */
@@ -193,16 +259,24 @@ static fm_status take_shape(bench_options *o, fm_error *err)
 static int bench(bench_options *o)
 {
     fm_error err;
-    fm_backend *backend;
+    fm_backend *cpu, *backend;
     fm_buffer out = {0};
     bench_figures f = {0};
     fm_status status = o->model ? take_shape(o, &err) : FM_OK;
-    if (!status) status = fm_cpu_create(&backend, o->set, (int)o->threads, &err);
+    if (!status) status = fm_cpu_create(&cpu, o->set, (int)o->threads, &err);
     if (status) return cli_print_error("bench", &err);
-    f.set = fm_cpu_instruction_set(backend);
-    f.threads = fm_pool_threads(fm_cpu_pool(backend));
-    f.peak = fm_cpu_peak(backend, (fm_precision)o->precision);
-    if (!o->peak) status = run_model(o, backend, &f, &err);
+    status = fm_profile_create(&backend, cpu, &err);
+    if (status) {
+        cpu->ops->destroy(cpu);
+        return cli_print_error("bench", &err);
+    }
+    f.set = fm_cpu_instruction_set(cpu);
+    f.threads = fm_pool_threads(fm_cpu_pool(cpu));
+    f.peak = fm_cpu_peak(cpu, (fm_precision)o->precision);
+    if (!o->peak) {
+        f.bandwidth = fm_cpu_bandwidth(cpu);
+        status = run_model(o, backend, &f, &err);
+    }
     if (!status) print_figures(o, &f, &out);
     backend->ops->destroy(backend);
     if (!status) return cli_print("bench", &out);

@@ -144,17 +144,30 @@ const char *const *fm_cpu_instruction_sets(void);
 bool fm_cpu_has(const char *instruction_set);
 /* Whether it computes what the scalar reference does, on a few numbers. */
 bool fm_cpu_check(const char *instruction_set);
-/* Matrix products of linear and linear_backward so far: floating-point operations, and seconds of them. */
-typedef struct fm_cpu_work {
-    double operations, seconds;
-} fm_cpu_work;
-fm_cpu_work fm_cpu_products(const fm_backend *backend);
 /* Multiply-add peak of the backend's threads in GFLOP/s, from loops that stay in registers. */
 double fm_cpu_peak(fm_backend *backend, fm_precision precision);
+/* What its threads read and write of memory, in GB/s, when they add one long row to another. 0 without memory. */
+double fm_cpu_bandwidth(fm_backend *backend);
 
 /* The recording backend (tests): executes nothing, writes one line an operation. The text lives as long as the
  * backend. */
 fm_status fm_record_create(fm_backend **backend, fm_error *err);
 const char *fm_record_text(const fm_backend *backend);
+
+/* The profiling backend (benchmarks) around one that executes at once and must outlive its use; destroying the profile
+ * destroys that one too. */
+#define FM_MOST_PROFILED 64
+typedef struct fm_profile_entry {
+    const char *name;    /* of the operation */
+    uint32_t rows, cols; /* of the weights, where there are */
+    uint64_t calls;
+    double seconds;
+    double operations; /* floating-point, of matrix products */
+    double bytes;      /* of the operands, each counted as often as it must be read or written */
+} fm_profile_entry;
+fm_status fm_profile_create(fm_backend **backend, fm_backend *inner, fm_error *err);
+/* Since the beginning, or the last clearing; in the order of their first calls. */
+const fm_profile_entry *fm_profile_entries(const fm_backend *backend, size_t *count);
+void fm_profile_clear(fm_backend *backend);
 
 #endif

@@ -134,6 +134,45 @@ static void operations_are_the_golden_ones(void **state)
     fm_buffer_free(&expected);
 }
 
+/* A profile adds nothing and leaves nothing out, and counts what the recorded lines show. */
+static void a_profile_hands_everything_on(void **state)
+{
+    (void)state;
+    void (*const uses[])(fm_backend *) = {training_step, inference};
+    for (size_t i = 0; i < 2; i++) {
+        fm_backend *plain, *inner, *profile;
+        assert_int_equal(fm_record_create(&plain, NULL), FM_OK);
+        assert_int_equal(fm_record_create(&inner, NULL), FM_OK);
+        assert_int_equal(fm_profile_create(&profile, inner, NULL), FM_OK);
+        uses[i](plain);
+        uses[i](profile);
+        assert_string_equal(fm_record_text(inner), fm_record_text(plain));
+        size_t count;
+        const fm_profile_entry *entries = fm_profile_entries(profile, &count);
+        uint64_t calls = 0;
+        double operations = 0;
+        for (size_t j = 0; j < count; j++) {
+            assert_true(entries[j].seconds >= 0.0 && entries[j].bytes > 0.0);
+            calls += entries[j].calls;
+            if (entries[j].rows > 0) operations += entries[j].operations;
+        }
+        uint64_t lines = 0; /* but for those that do nothing to tensors */
+        for (const char *at = fm_record_text(plain); *at; at = strchr(at, '\n') + 1)
+            lines += strncmp(at, "create", 6) && strncmp(at, "import", 6) && strncmp(at, "release", 7) &&
+                     strncmp(at, "finish", 6) && strncmp(at, "precision", 9);
+        assert_int_equal(calls, lines);
+        /* Multiply-adds a token: q, k and v; past the last attention there are 3 rows, before it 7. */
+        double square = 12 * 12, wide = 12 * 20;
+        double forward = 2 * 7 * 3 * square + (7 + 3) * (square + 2 * wide) + 3 * (square + 12 * 31);
+        assert_true(operations == 2 * forward * (i == 0 ? 3 : 1));
+        fm_profile_clear(profile);
+        fm_profile_entries(profile, &count);
+        assert_int_equal(count, 0);
+        plain->ops->destroy(plain);
+        profile->ops->destroy(profile);
+    }
+}
+
 /* What a file of golden lines would not show to a reader: that every buffer is made before the first operation, that
  * each is released, and that nothing is used that was not made. */
 static void memory_is_planned_and_given_back(void **state)
@@ -186,6 +225,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(operations_are_the_golden_ones),
+        cmocka_unit_test(a_profile_hands_everything_on),
         cmocka_unit_test(memory_is_planned_and_given_back),
         cmocka_unit_test(dropout_and_options_are_recorded),
     };

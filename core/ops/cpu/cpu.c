@@ -318,11 +318,6 @@ fm_pool *fm_cpu_pool(fm_backend *backend)
     return ((cpu *)backend)->pool;
 }
 
-fm_cpu_work fm_cpu_products(const fm_backend *backend)
-{
-    return ((const cpu *)backend)->work;
-}
-
 /* ---- the machine's peak ---- */
 
 typedef struct spinning {
@@ -352,5 +347,38 @@ double fm_cpu_peak(fm_backend *backend, fm_precision precision)
         double rate = s.operations * (double)threads / (fm_seconds() - start) * 1e-9;
         best = rate > best ? rate : best;
     }
+    return best;
+}
+
+/* ---- its memory ---- */
+
+#define ROW ((size_t)16 << 20) /* floats: more than caches hold */
+#define SPAN ((size_t)1 << 16)
+
+typedef struct streaming {
+    const fm_kernels *kernels;
+    float *to, *from;
+} streaming;
+
+static void stream_task(void *context, size_t index, int worker)
+{
+    (void)worker;
+    const streaming *s = context;
+    s->kernels->add(SPAN, s->to + index * SPAN, s->from + index * SPAN);
+}
+
+double fm_cpu_bandwidth(fm_backend *backend)
+{
+    cpu *c = (cpu *)backend;
+    streaming s = {c->kernels, fm_alloc(ROW, sizeof(float)), fm_alloc(ROW, sizeof(float))};
+    double best = 0.0;
+    for (int i = 0; i < 5 && s.to && s.from; i++) {
+        double start = fm_seconds();
+        fm_pool_run(c->pool, ROW / SPAN, stream_task, &s);
+        double rate = 3.0 * (double)(ROW * sizeof(float)) / (fm_seconds() - start) * 1e-9;
+        best = rate > best ? rate : best;
+    }
+    fm_free(s.to);
+    fm_free(s.from);
     return best;
 }

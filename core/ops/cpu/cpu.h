@@ -24,7 +24,6 @@ typedef struct cpu {
     float *scratch;         /* for the operation that runs */
     size_t scratch_size;    /* floats */
     fm_precision precision; /* of linear and linear_backward */
-    fm_cpu_work work;
 } cpu;
 
 /* The kernels of an instruction set, NULL if this build lacks it. */

@@ -173,7 +173,6 @@ static void piece_task(void *context, size_t index, int worker)
 void cpu_gemm(cpu *c, const cpu_product *p)
 {
     const fm_product_kernels *kernels = &c->kernels->products[p->precision];
-    double start = fm_seconds();
     size_t depth = even_part(p->k, DEPTH, UNIT), most = LEFT / kernels->mr / depth * depth;
     size_t length = p->packed ? smaller(p->k, most) : depth; /* of k, in a block */
     size_t cols = p->packed ? p->n : even_part(p->n, COLUMNS, kernels->nr);
@@ -201,8 +200,6 @@ void cpu_gemm(cpu *c, const cpu_product *p)
                 x.pieces_across = (x.cols + x.piece_cols - 1) / x.piece_cols;
                 fm_pool_run(c->pool, x.pieces_across * ((x.rows + x.piece_rows - 1) / x.piece_rows), piece_task, &x);
             }
-    c->work.operations += 2.0 * (double)p->m * (double)p->n * (double)p->k;
-    c->work.seconds += fm_seconds() - start;
 }
 
 fm_status cpu_gemm_create(cpu *c, fm_error *err)
