@@ -86,6 +86,16 @@ static void forward_task(void *context, size_t index, int worker)
     weighted(x, &at, x->out, weights, false, x->v, memory);
 }
 
+/* Subtracts from the slopes that of the greatest probability, which softmax's gradient does not depend on: where one
+ * probability is nearly 1, the difference of its slope and their mean would be hardly more than its rounding. */
+static void centre(size_t n, float *slopes, const float *probabilities)
+{
+    size_t most = 0;
+    for (size_t j = 1; j < n; j++) most = probabilities[j] > probabilities[most] ? j : most;
+    float of_most = slopes[most];
+    for (size_t j = 0; j < n; j++) slopes[j] -= of_most;
+}
+
 static void backward_task(void *context, size_t index, int worker)
 {
     const pass *x = context;
@@ -112,6 +122,7 @@ static void backward_task(void *context, size_t index, int worker)
             fm_drop_stream stream = stream_of(x, &at, i);
             kernels->dropout(at.length, slope, &stream);
         }
+        centre(at.length, slope, row);
         kernels->softmax_backward(at.length, slope, row, kernels->dot(at.length, row, slope), x->scale);
     }
     weighted(x, &at, x->d_q, slopes, false, x->k, memory);
