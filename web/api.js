@@ -119,7 +119,7 @@ export async function loadTokenizer(model, options = {}) {
   const source = await find(model, options);
   const engine = engineFor(options);
   const { client } = engine;
-  let generation = 0, opened;
+  let generation = -1, opened;
   const number = async () => {
     if (client.generation !== generation || !opened) {
       opened = client.call('open', { source, tokenizerOnly: true }, { signal: options.signal, onEvent: options.progress_callback });

@@ -26,7 +26,7 @@ export class Client {
     this.#start = start;
   }
 
-  /** Counts the workers that were started. What one of them held is gone with it. */
+  /** Counts the workers that have ended. What one of them held is gone with it. */
   get generation() {
     return this.#generation;
   }
@@ -71,8 +71,8 @@ export class Client {
   #open() {
     // Whatever is heard of a worker that was given up is of no interest.
     if (this.#port) return this.#port;
-    const generation = ++this.#generation;
-    const mine = () => this.#generation === generation && this.#port;
+    const generation = this.#generation;
+    const mine = () => this.#generation === generation;
     this.#port = this.#start(
       (message) => mine() && this.#heard(message),
       (reason) => mine() && this.#end(() => new FillmaskError('E_CRASHED', reason)),
@@ -97,6 +97,7 @@ export class Client {
   #end(reason) {
     const port = this.#port;
     this.#port = null;
+    this.#generation++;
     port?.close();
     for (const id of [...this.#pending.keys()]) this.#settle(id)?.reject(reason());
   }

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import { dispose, loadModel, loadTokenizer, pipeline } from '../../web/index-node.js';
+import { dispose, loadModel, loadTokenizer, pipeline, Trainer } from '../../web/index-node.js';
 import { documents, folder, native as run } from '../wasm/helpers.mjs';
 import { root, serveFolder } from './helpers.mjs';
 
@@ -204,4 +204,29 @@ test('a script ends by itself, without dispose', () => {
   const { stdout, stderr, status, signal } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8', timeout: 30_000, cwd: root });
   assert.deepEqual({ signal, status, stderr }, { signal: null, status: 0, stderr: '' });
   assert.match(stdout, /^\w+\n$/);
+});
+
+test('when the worker dies, what is pending rejects, and the next call starts another one', async () => {
+  let worker;
+  process.once('worker', (started) => (worker = started));
+  const model = await loadModel(modelFolder, { device, threads: 1 });
+  const expected = await model.fill(texts[0]);
+  const pending = assert.rejects(model.score('The red cat sat on the mat. '.repeat(400)), { code: 'E_CRASHED', message: /ended/ });
+  setTimeout(() => worker.terminate(), 50);
+  await pending;
+  assert.deepEqual(await model.fill(texts[0]), expected);
+
+  // What was learnt is gone for good.
+  process.once('worker', (started) => (worker = started));
+  const other = await loadModel(modelFolder, { device, threads: 2 });
+  const trainer = new Trainer(other, { data: documents, steps: 1, length: 32, batch_size: 2 });
+  for await (const report of trainer) assert.equal(report.step, 1);
+  await trainer.apply();
+  await other.fill(texts[0]);
+  await worker.terminate();
+  await assert.rejects(other.fill(texts[0]), { code: 'E_CRASHED', message: /learnt was lost/ });
+  await assert.rejects(trainer.apply(), { code: 'E_CRASHED', message: /lost with the worker/ });
+  await trainer.dispose();
+  await other.dispose();
+  await model.dispose();
 });

@@ -1,0 +1,136 @@
+// package.test.mjs - the package as npm packs it: its types, what linters say of it, how bundlers build it, and its size.
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { sizes } from '../../tools/size.mjs';
+import { noBrowser, openPage, root, serveFolder } from './helpers.mjs';
+
+const tools = join(root, 'build-web'), modules = join(tools, 'node_modules');
+const tool = (name) => join(modules, '.bin', name);
+const load = (name) => import(pathToFileURL(createRequire(join(tools, 'package.json')).resolve(name)).href);
+
+// A folder among the tools, in which the package is installed from its archive.
+const folder = mkdtempSync(join(tools, 'package-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+execFileSync(tool('tsc'), ['-p', join(root, 'web')]);
+const archive = execFileSync('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', folder], { cwd: root, encoding: 'utf8' }).trim();
+mkdirSync(join(folder, 'node_modules/fillmask'), { recursive: true });
+execFileSync('tar', ['-xf', join(folder, archive), '--strip-components=1', '-C', join(folder, 'node_modules/fillmask')]);
+cpSync(new URL('samples', import.meta.url), folder, { recursive: true });
+writeFileSync(join(folder, 'package.json'), '{ "type": "module", "private": true }');
+writeFileSync(join(folder, 'index.html'), '<!doctype html><title>Sample</title><script type="module" src="/main.js"></script>');
+
+const strict = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; img-src 'self'";
+const opens = async (site, { page = '/index.html', csp = strict } = {}) => {
+  const { origin } = await serveFolder({ folder: site, csp });
+  return result(`${origin}${page}`);
+};
+const result = async (url, expected = /^$/) => {
+  const page = await openPage(url);
+  const found = await page.waitForFunction(() => globalThis.result, null, { timeout: 60_000 });
+  assert.match(await found.jsonValue(), /^This movie was really \w+\.$/);
+  assert.deepEqual(page.complaints.filter((text) => !expected.test(text)), []);
+};
+
+test('the archive holds what it should, and nothing else', () => {
+  const list = execFileSync('tar', ['-tf', join(folder, archive)], { encoding: 'utf8' }).split('\n');
+  for (const file of ['README.md', 'LICENSE', 'package.json', 'web/index.js', 'build-types/index.d.ts', 'build-wasm/fillmask.wasm', 'build-wasm/fillmask-relaxed.wasm', 'weights/fillmask-small-en/model.safetensors'])
+    assert.ok(list.includes(`package/${file}`), file);
+  const other = list.filter((file) => file && !/^package\/((README.md|LICENSE|package.json)$|web\/[\w-]+\.js$|bin\/[\w-]+\.js$|build-types\/[\w-]+\.d\.ts$|build-wasm\/fillmask(-relaxed)?\.wasm$|weights\/[\w-]+\/[\w.]+$)/.test(file));
+  assert.deepEqual(other, []);
+  const manifest = JSON.parse(readFileSync(join(root, 'package.json')));
+  assert.equal(manifest.dependencies, undefined);
+  for (const script of ['preinstall', 'install', 'postinstall', 'prepare']) assert.equal(manifest.scripts[script], undefined);
+});
+
+test('the default model is the one that weights/default names', async () => {
+  const { default: model } = await import('../../web/default-model.js');
+  assert.equal(model.name, readFileSync(join(root, 'weights/default'), 'utf8').trim());
+  for (const url of Object.values(model.files)) assert.ok(existsSync(new URL(url)), url);
+});
+
+test('the browser\'s modules name no module of Node.js, and await nothing at their top', () => {
+  const seen = sizes().map(([path]) => path).filter((path) => path.endsWith('.js'));
+  assert.ok(seen.includes('web/worker.js') && seen.includes('web/index.js'));
+  for (const path of seen) {
+    const text = readFileSync(join(root, path), 'utf8');
+    assert.doesNotMatch(text, /from 'node:|import\('node:/, path);
+    assert.doesNotMatch(text, /^(const .* = )?await /m, path);
+  }
+});
+
+test('a page loads at most 150 KB of it, after gzip -9', (t) => {
+  const all = sizes().reduce((sum, [, bytes]) => sum + bytes, 0);
+  t.diagnostic(`${all} bytes`);
+  assert.ok(all <= 150_000, `${all} bytes`);
+});
+
+for (const [name, options] of [
+  ['a bundler\'s', { moduleResolution: 'bundler', module: 'esnext', lib: ['es2022', 'dom', 'dom.iterable', 'dom.asynciterable'], types: [] }],
+  ['Node.js\'s', { moduleResolution: 'nodenext', module: 'nodenext', lib: ['es2022'], types: ['node'] }],
+])
+  test(`types, strict, with ${name} resolution`, () => {
+    const compilerOptions = { strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, noEmit: true, target: 'es2022', typeRoots: [join(modules, '@types')], ...options };
+    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['types.ts'] }));
+    const { status, stdout } = spawnSync(tool('tsc'), ['-p', folder], { encoding: 'utf8' });
+    assert.equal(status, 0, stdout);
+  });
+
+test('publint and attw have nothing to say', () => {
+  const { status, stdout, stderr } = spawnSync(tool('publint'), ['--strict', join(folder, archive)], { encoding: 'utf8' });
+  assert.equal(status, 0, stdout + stderr);
+  assert.doesNotMatch(stdout, /(Suggestions|Warnings|Errors):/);
+  // What is no module is no business of types.
+  const entries = ['.', './default-model'];
+  const types = spawnSync(tool('attw'), [join(folder, archive), '--profile', 'esm-only', '--format', 'ascii', '--entrypoints', ...entries], { encoding: 'utf8' });
+  assert.equal(types.status, 0, types.stdout + types.stderr);
+});
+
+test('CommonJS imports it', () => {
+  const script = "import('fillmask').then(async ({ pipeline }) => { const fill = await pipeline('fill-mask'); console.log((await fill('This is [MASK].')).length); })";
+  const { stdout, stderr, status } = spawnSync(process.execPath, ['-e', script], { cwd: folder, encoding: 'utf8', timeout: 30_000 });
+  assert.deepEqual({ stdout, stderr, status }, { stdout: '5\n', stderr: '', status: 0 });
+});
+
+test('Vite builds it', { skip: noBrowser, timeout: 120_000 }, async () => {
+  const { build } = await load('vite');
+  await build({ root: folder, logLevel: 'error', configFile: false, build: { target: 'es2022', outDir: 'vite' } });
+  await opens(join(folder, 'vite'));
+});
+
+test('Vite serves it', { skip: noBrowser, timeout: 120_000 }, async (t) => {
+  const { createServer } = await load('vite');
+  const server = await createServer({
+    root: folder, logLevel: 'error', configFile: false, cacheDir: join(folder, 'vite-cache'), optimizeDeps: { exclude: ['fillmask'] },
+    server: { host: '127.0.0.1', port: 0, hmr: false, headers: { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' } },
+  });
+  t.after(() => server.close());
+  await server.listen();
+  await result(`http://127.0.0.1:${server.httpServer.address().port}/`, /WebSocket/i); // which is for its reloading
+});
+
+test('webpack builds it', { skip: noBrowser, timeout: 120_000 }, async () => {
+  const { default: webpack } = await load('webpack');
+  const stats = await new Promise((resolve, reject) => webpack({
+    context: folder, mode: 'production', entry: './main.js', target: 'web', output: { path: join(folder, 'webpack'), filename: 'main.js', publicPath: '/' },
+  }, (error, found) => (error ? reject(error) : resolve(found))));
+  assert.ok(!stats.hasErrors(), stats.toString());
+  cpSync(join(folder, 'index.html'), join(folder, 'webpack/index.html'));
+  await opens(join(folder, 'webpack'));
+});
+
+test('esbuild builds it', { skip: noBrowser, timeout: 120_000 }, async () => {
+  const { build } = await load('esbuild');
+  const site = join(folder, 'esbuild');
+  const options = { absWorkingDir: folder, bundle: true, minify: true, format: 'esm', outdir: site, logLevel: 'error' };
+  await build({ ...options, entryPoints: { main: 'esbuild.js', worker: 'fillmask/worker' } });
+  const installed = join(folder, 'node_modules/fillmask');
+  for (const name of ['fillmask.wasm', 'fillmask-relaxed.wasm']) cpSync(join(installed, 'build-wasm', name), join(site, name));
+  cpSync(join(installed, 'weights'), join(site, 'weights'), { recursive: true });
+  cpSync(join(folder, 'index.html'), join(site, 'index.html'));
+  await opens(site);
+});
