@@ -262,10 +262,24 @@ typedef struct fm_augment_options {
     uint64_t seed;
     const char *const *kept; /* words that are never changed, in whatever case they appear; may be NULL */
     size_t kept_count;
+    /* Words that decide a text's label, such as "good", "bad" and "not", so that variants keep it more often: they are
+     * neither changed nor put in, and a place where the model finds them together at least so probable stays as it
+     * is. This is no promise: words that decide without being named or expected may change, and deletions look at the
+     * named words alone. */
+    const char *const *labels;
+    size_t label_count;
+    double label_share; /* (0, 1] */
+    /* Filters; a variant that they refuse is drawn anew, a few times. */
+    double least_similarity; /* cosine of its vector and its source's (fm_embed), from -1, which refuses nothing */
+    double most_drop;        /* nats by which a token's mean log-probability (fm_score) may be below the source's;
+                              * INFINITY refuses nothing. Scoring takes a pass for every token. */
 } fm_augment_options;
 
-/* Substitution of 15 in 100 words, at least one, from the 20 best, one variant. */
+/* Substitution of 15 in 100 words, at least one, from the 20 best, one variant; no labels, whose share would be 0.05,
+ * and no filters. */
 fm_augment_options fm_augment_defaults(void);
+/* Words that decide whether an English review is for or against something, and negations. */
+const char *const *fm_augment_sentiment(size_t *count);
 
 typedef struct fm_augmented {
     uint64_t number; /* as given with the text */

@@ -19,12 +19,12 @@
 #define REASONS_SHOWN 20
 
 typedef struct augment_command {
-    const char *model, *data, *field, *keep_file, *set;
-    cli_list keep, protect;
+    const char *model, *data, *field, *keep_file, *label_file, *output, *set;
+    cli_list keep, protect, labels;
     int action, format;
-    double rate, top_p, temperature;
+    double rate, top_p, temperature, label_share, least_similarity, most_drop;
     int64_t count, least, most, variants, top_k, seed, skip, threads;
-    bool with_source, json, quiet;
+    bool label_safe, with_source, resume, json, quiet;
 } augment_command;
 
 /* A row that waits for its variants, or goes by. */
@@ -39,11 +39,14 @@ typedef struct augmenting {
     fm_augmenter *augmenter;
     regex_t *patterns;
     size_t pattern_count;
-    cli_words kept;
+    cli_words kept, labels;
     pending *first, *last;
     size_t queued, queued_bytes;
-    uint64_t seen, written;    /* rows but for empty lines and a header: read, and written (or left out) */
+    uint64_t seen, written; /* rows but for empty lines and a header: read, and written (or left out) */
+    uint64_t skipped;
     uint64_t asked, unchanged; /* texts that were augmented; those and other rows that go out as they came */
+    uint64_t rows_read, rows_written, rows_before; /* with empty lines and a header; before: by the run resumed */
+    cli_output output;
     bool skipping;
     bool needs_newline; /* the last row that was written had none */
     cli_progress progress;
@@ -73,6 +76,10 @@ static fm_status set_up(augmenting *a, fm_error *err)
     if (!folder) return err->status;
     fm_status status = compile_patterns(a, err);
     if (!status) status = cli_words_read(&a->kept, &o->keep, o->keep_file, err);
+    if (!status) status = cli_words_read(&a->labels, &o->labels, o->label_file, err);
+    bool usual = o->label_safe && a->labels.count == 0;
+    size_t usual_count;
+    const char *const *usual_labels = fm_augment_sentiment(&usual_count);
     if (!status) status = fm_model_open(&a->model, folder, &options, err);
     const fm_augment_options augment = {.action = (fm_augment_action)o->action,
                                         .rate = o->rate,
@@ -85,7 +92,12 @@ static fm_status set_up(augmenting *a, fm_error *err)
                                         .temperature = o->temperature,
                                         .seed = (uint64_t)o->seed,
                                         .kept = a->kept.words,
-                                        .kept_count = a->kept.count};
+                                        .kept_count = a->kept.count,
+                                        .labels = usual ? usual_labels : a->labels.words,
+                                        .label_count = usual ? usual_count : a->labels.count,
+                                        .label_share = o->label_share,
+                                        .least_similarity = o->least_similarity,
+                                        .most_drop = o->most_drop};
     if (!status) status = fm_augmenter_create(&a->augmenter, a->model, &augment, err);
     return status;
 }
@@ -103,6 +115,7 @@ static void release(augmenting *a)
     for (size_t i = 0; i < a->pattern_count; i++) regfree(&a->patterns[i]);
     free(a->patterns);
     cli_words_free(&a->kept);
+    cli_words_free(&a->labels);
 }
 
 /* ---- texts ---- */
@@ -230,8 +243,8 @@ static fm_status augment_arguments(augmenting *a, const cli_list *texts, fm_erro
 
 static void write_row(augmenting *a, const char *data, size_t size, bool continued)
 {
-    if (a->needs_newline && !continued) putchar('\n');
-    fwrite(data, 1, size, stdout); /* main sees if it fails */
+    if (a->needs_newline && !continued) cli_output_write(&a->output, "\n", 1);
+    cli_output_write(&a->output, data, size);
     a->needs_newline = size > 0 && data[size - 1] != '\n';
 }
 
@@ -262,7 +275,8 @@ static fm_status write_done(augmenting *a, fm_error *err)
         pending *p = a->first;
         fm_augmented result = {0};
         if (p->row.text && !fm_augmenter_take(a->augmenter, &result)) return FM_OK;
-        status = write_variants(a, &p->row, &result, err);
+        if (!p->row.continued) status = cli_output_mark(&a->output, a->rows_written++, err);
+        if (!status) status = write_variants(a, &p->row, &result, err);
         a->asked += p->row.text != NULL;
         a->written += counts(&p->row);
         if (p->row.text && result.count == 0) explain(a, "The row on line", p->row.line, result.reason);
@@ -281,10 +295,13 @@ static fm_status write_done(augmenting *a, fm_error *err)
 static fm_status queue_row(augmenting *a, fm_row *row, fm_error *err)
 {
     uint64_t number = a->seen;
-    if (!row->continued) a->skipping = number < (uint64_t)a->o->skip;
+    if (!row->continued) {
+        a->skipping = number < (uint64_t)a->o->skip || a->rows_read < a->rows_before;
+        a->rows_read++;
+    }
     a->seen += counts(row);
     if (a->skipping) {
-        a->written = a->seen;
+        a->written = a->skipped = a->seen;
         fm_row_free(row);
         return FM_OK;
     }
@@ -391,7 +408,7 @@ static fm_status stream(augmenting *a, const char *path, int file, char *piece, 
         if (ended || (a->first && !is_ready(file))) { /* time to work on what is there */
             status = work(a, err);
             if (!status) status = write_done(a, err);
-            if (!ended && !a->first) fflush(stdout);
+            if (!ended && !a->first) fflush(a->output.file);
             continue;
         }
         size_t size;
@@ -420,9 +437,11 @@ static fm_status augment_file(augmenting *a, const char *path, fm_error *err)
     free(piece);
     if (file > STDIN_FILENO) close(file);
     if (status == FM_E_ABORTED)
-        return fm_fail(err, status, "Stopped after %llu rows; --skip %llu goes on with the others.",
-                       (unsigned long long)a->written, (unsigned long long)a->written);
-    if (!status && a->asked == 0 && a->unchanged > 0)
+        return a->o->output ? fm_fail(err, status, "Stopped after %llu rows; --resume goes on with the others.",
+                                      (unsigned long long)a->written)
+                            : fm_fail(err, status, "Stopped after %llu rows; --skip %llu goes on with the others.",
+                                      (unsigned long long)a->written, (unsigned long long)a->written);
+    if (!status && a->asked == 0 && a->unchanged > 0 && a->skipped == 0)
         status = fm_fail(err, FM_E_FORMAT, "None of its %llu rows has a text.", (unsigned long long)a->unchanged);
     if (status) {
         fm_error cause = *err;
@@ -433,19 +452,60 @@ static fm_status augment_file(augmenting *a, const char *path, fm_error *err)
 
 /* ---- the command ---- */
 
+static void add_words(fm_buffer *text, const char *const *words, size_t count)
+{
+    for (size_t i = 0; i < count; i++) fm_buffer_json(text, words[i], strlen(words[i]));
+    fm_buffer_text(text, "\n");
+}
+
+/* Runs with another key write other rows. */
+static uint64_t key_of(const augmenting *a, const char *path)
+{
+    const augment_command *o = a->o;
+    fm_buffer text = {0};
+    const char *names[] = {path, o->model ? o->model : "", o->field ? o->field : ""};
+    add_words(&text, names, 3);
+    add_words(&text, a->kept.words, a->kept.count);
+    add_words(&text, a->labels.words, a->labels.count);
+    add_words(&text, o->protect.items, o->protect.count);
+    fm_buffer_format(&text, "%d %d %d %d %lld %lld %lld %lld %lld %lld %lld", o->action, o->format, o->label_safe,
+                     o->with_source, (long long)o->count, (long long)o->least, (long long)o->most,
+                     (long long)o->variants, (long long)o->top_k, (long long)o->seed, (long long)o->skip);
+    fm_buffer_format(&text, " %g %g %g %g %g %g", o->rate, o->top_p, o->temperature, o->label_share,
+                     o->least_similarity, o->most_drop);
+    uint64_t key = fm_hash(FM_HASH_START, text.data, text.size);
+    fm_buffer_free(&text);
+    return key;
+}
+
+static fm_status augment_rows(augmenting *a, const char *path, fm_error *err)
+{
+    const augment_command *o = a->o;
+    if (o->output && strcmp(path, "-") != 0 && cli_same_file(path, o->output))
+        return fm_fail(err, FM_E_ARGUMENT, "--output is the file that is read; name another one.");
+    fm_status status = cli_output_open(&a->output, o->output, o->resume, key_of(a, path), err);
+    a->rows_before = a->rows_written = a->output.rows;
+    if (!status) status = augment_file(a, path, err);
+    fm_error last;
+    fm_status closed = cli_output_close(&a->output, status == FM_OK, &last);
+    if (status || !closed) return status;
+    *err = last;
+    return closed;
+}
+
 static int augment(const augment_command *o, const cli_list *texts)
 {
     fm_error err;
     augmenting a = {.o = o};
     const char *path = o->data ? o->data : strcmp(texts->items[0], "-") == 0 ? "-" : NULL;
     fm_status status = set_up(&a, &err);
-    cli_progress_begin(&a.progress, "Augmenting", NULL, o->quiet || (path && isatty(STDOUT_FILENO)));
+    cli_progress_begin(&a.progress, "Augmenting", NULL, o->quiet || (path && !o->output && isatty(STDOUT_FILENO)));
     a.started = fm_seconds();
-    if (!status) status = path ? augment_file(&a, path, &err) : augment_arguments(&a, texts, &err);
+    if (!status) status = path ? augment_rows(&a, path, &err) : augment_arguments(&a, texts, &err);
     cli_progress_end(&a.progress);
     if (!status && path && !o->quiet && a.unchanged > 0)
         fprintf(stderr, "fillmask augment: %llu of %llu rows stayed as they were.\n", (unsigned long long)a.unchanged,
-                (unsigned long long)(a.written - (uint64_t)o->skip));
+                (unsigned long long)(a.written - a.skipped));
     release(&a);
     return status ? cli_print_error("augment", &err) : CLI_OK;
 }
@@ -459,7 +519,10 @@ int cli_augment(int argc, char **argv)
                          .temperature = defaults.temperature,
                          .least = defaults.least,
                          .variants = defaults.variants,
-                         .top_k = defaults.top_k};
+                         .top_k = defaults.top_k,
+                         .label_share = defaults.label_share,
+                         .least_similarity = defaults.least_similarity,
+                         .most_drop = defaults.most_drop};
     const cli_option options[] = {
         {"model", 'm', CLI_STRING, &o.model, "FOLDER", "the model (default: the one that ships)", 0, 0, NULL},
         {"data", 0, CLI_STRING, &o.data, "FILE", "augment the rows of this file: .jsonl, .csv or lines", 0, 0, NULL},
@@ -485,8 +548,24 @@ int cli_augment(int argc, char **argv)
          NULL},
         {"protect", 0, CLI_LIST, &o.protect, "REGEX",
          "never change what this POSIX extended regular expression matches in a line; may be repeated", 0, 0, NULL},
+        {"label-safe", 0, CLI_FLAG, &o.label_safe, NULL,
+         "spare words that decide a text's label, and places that the model expects them in; of English sentiment "
+         "unless --label names them",
+         0, 0, NULL},
+        {"label", 0, CLI_LIST, &o.labels, "WORD", "such a word, for --label-safe; may be repeated", 0, 0, NULL},
+        {"label-file", 0, CLI_STRING, &o.label_file, "FILE", "such words: a file with a word a line", 0, 0, NULL},
+        {"label-share", 0, CLI_NUMBER, &o.label_share, "P",
+         "how probable these words make such a place, all together (default 0.05)", 1e-6, 1, NULL},
+        {"min-similarity", 0, CLI_NUMBER, &o.least_similarity, "S",
+         "draw variants anew whose vector is less like the text's, by its cosine (default -1: none)", -1, 1, NULL},
+        {"max-drop", 0, CLI_NUMBER, &o.most_drop, "N",
+         "draw variants anew whose score of a token is so many nats below the text's; slow (default: none)", 0, 1000,
+         NULL},
         {"with-source", 0, CLI_FLAG, &o.with_source, NULL, "write each text before its variants", 0, 0, NULL},
         {"skip", 0, CLI_INTEGER, &o.skip, "N", "leave out the first N rows, which were done before", 0, 9e15, NULL},
+        {"output", 'o', CLI_STRING, &o.output, "FILE",
+         "write rows there; FILE.progress, which goes when all are done, keeps count of them", 0, 0, NULL},
+        {"resume", 0, CLI_FLAG, &o.resume, NULL, "go on with an --output that is half done", 0, 0, NULL},
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
         {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print the variants of arguments as JSON", 0, 0, NULL},
@@ -503,7 +582,10 @@ int cli_augment(int argc, char **argv)
                  "and words joined by marks stay. A TEXT of - is standard input, which like --data\n"
                  "streams through row by row: JSON lines, CSV (of which the text's field is\n"
                  "exchanged) or a text a line. A row that cannot be changed goes out as it came,\n"
-                 "with a reason on stderr.\n",
+                 "with a reason on stderr.\n\n"
+                 "--label-safe makes it more likely that a variant keeps the text's label. It\n"
+                 "cannot promise it: a word may decide that is neither named nor expected where it\n"
+                 "stands, and with -a delete only the named words are spared.\n",
         .examples = "  fillmask augment -n 3 \"This movie was really good.\"\n"
                     "  fillmask augment --data reviews.jsonl --rate 0.2 > more.jsonl\n"
                     "  fillmask augment -a delete --count 2 --protect '[A-Z][a-z]+ [A-Z][a-z]+' \\\n"
@@ -524,10 +606,16 @@ int cli_augment(int argc, char **argv)
         else if (o.most > 0 && o.least > o.most)
             code = cli_usage_error("augment", "--min %lld is more than --max %lld.", (long long)o.least,
                                    (long long)o.most);
+        else if (o.output && !standard && !o.data)
+            code = cli_usage_error("augment", "--output is for rows; give - or --data FILE.");
+        else if (o.resume && !o.output) code = cli_usage_error("augment", "--resume needs the --output to go on with.");
+        else if (!o.label_safe && (o.labels.count > 0 || o.label_file))
+            code = cli_usage_error("augment", "--label and --label-file need --label-safe.");
         else code = augment(&o, &texts);
     }
     cli_list_free(&texts);
     cli_list_free(&o.keep);
     cli_list_free(&o.protect);
+    cli_list_free(&o.labels);
     return code;
 }

@@ -111,6 +111,26 @@ bool cli_same_file(const char *a, const char *b);
 /* Whether the stream is a terminal that may be coloured. */
 bool cli_colour(FILE *stream);
 
+/* ---- output that can be resumed (output.c) ---- */
+
+typedef struct cli_output {
+    FILE *file;       /* stdout if no path was given */
+    const char *path; /* of argv */
+    char *progress;
+    uint64_t key;         /* of the options that matter */
+    uint64_t rows, bytes; /* done at the last mark; after opening, by the run before */
+    uint64_t written;     /* bytes */
+    double saved;
+} cli_output;
+/* A file to write rows to, NULL for stdout; with `resume`, behind those that an unfinished run with the same key has
+ * written. To be closed also after a failure. */
+fm_status cli_output_open(cli_output *output, const char *path, bool resume, uint64_t key, fm_error *err);
+void cli_output_write(cli_output *output, const void *data, size_t size); /* errors show later */
+/* So many rows of the input are written, and nothing of the next one. Now and then makes sure that they stay. */
+fm_status cli_output_mark(cli_output *output, uint64_t rows, fm_error *err);
+/* complete: nothing is left to be resumed. */
+fm_status cli_output_close(cli_output *output, bool complete, fm_error *err);
+
 /* ---- progress (progress.c) ---- */
 
 typedef struct cli_progress {

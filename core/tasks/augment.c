@@ -8,10 +8,14 @@
 #include <string.h>
 
 #include "tasks/edits.h"
+#include "tasks/filter.h"
 
 #define ATTEMPTS 10       /* at a variant that is unlike the others */
 #define TEXTS_AT_ONCE 512 /* in the queue */
 #define BATCHES_AHEAD 2   /* of tokens in the queue */
+
+/* What the filter says of a variant's text. */
+typedef enum verdict { UNTRIED, ON_TRIAL, PASSED, REFUSED } verdict;
 
 typedef struct variant {
     uint32_t key[2], attempt;
@@ -21,6 +25,7 @@ typedef struct variant {
     size_t count;
     size_t next, waiting; /* first edit that is in no batch yet; edits of the round without a result */
     bool done, fresh;     /* fresh: the text is unlike the source and the variants before */
+    verdict verdict;
     fm_buffer text;
 } variant;
 
@@ -29,6 +34,7 @@ typedef struct job {
     fm_source source;
     size_t wanted; /* changes */
     variant *variants;
+    fm_facts facts;
     bool done;
     fm_augmented result;
 } job;
@@ -43,12 +49,19 @@ typedef struct question {
 struct fm_augmenter {
     fm_model *model;
     fm_augment_options o;
-    fm_kept kept;
+    fm_kept kept, labels;
     bool *allowed;
+    uint32_t *label_tokens;
+    size_t label_token_count;
     fm_sampler sampler;
     fm_runner runner;
     question *questions; /* (runner.room.masked) */
     bool running;
+    fm_filter filter;
+    bool filtered, trying; /* whether there is a filter, and whether it is at work */
+    fm_trial *trials;      /* for the filter, and whose they are */
+    variant **tried;
+    size_t trial_count, trial_capacity;
     job *first, *last;
     size_t jobs, tokens; /* in the queue; tokens of those that are not done */
 };
@@ -63,7 +76,10 @@ fm_augment_options fm_augment_defaults(void)
                                 .variants = 1,
                                 .top_k = 20,
                                 .top_p = 1.0,
-                                .temperature = 1.0};
+                                .temperature = 1.0,
+                                .label_share = 0.05,
+                                .least_similarity = -1.0,
+                                .most_drop = (double)INFINITY};
 }
 
 static fm_status check_options(const fm_augment_options *o, fm_error *err)
@@ -79,6 +95,31 @@ static fm_status check_options(const fm_augment_options *o, fm_error *err)
         return fm_fail(err, FM_E_ARGUMENT, "top_p is %g; it must be above 0 and at most 1.", o->top_p);
     if (!(o->temperature >= 0.0 && o->temperature <= 1000.0))
         return fm_fail(err, FM_E_ARGUMENT, "The temperature is %g; it must be from 0 to 1000.", o->temperature);
+    if (!(o->label_share > 0.0 && o->label_share <= 1.0))
+        return fm_fail(err, FM_E_ARGUMENT, "The share of labels is %g; it must be above 0 and at most 1.",
+                       o->label_share);
+    if (!(o->least_similarity >= -1.0 && o->least_similarity <= 1.0))
+        return fm_fail(err, FM_E_ARGUMENT, "The least similarity is %g; it must be from -1 to 1.", o->least_similarity);
+    if (!(o->most_drop >= 0.0))
+        return fm_fail(err, FM_E_ARGUMENT, "The drop of the score is %g; it must be at least 0.", o->most_drop);
+    return FM_OK;
+}
+
+/* The labels' tokens, which are not put in. */
+static fm_status set_up_labels(fm_augmenter *a, fm_error *err)
+{
+    const fm_tokenizer *tokenizer = a->model->tokenizer;
+    uint32_t vocab = fm_tokenizer_size(tokenizer);
+    fm_status status = fm_kept_make(&a->labels, a->o.labels, a->o.label_count, err);
+    if (status || a->labels.count == 0) return status;
+    a->label_tokens = calloc(vocab, sizeof *a->label_tokens);
+    if (!a->label_tokens) return fm_fail_memory(err, vocab * sizeof *a->label_tokens, "the words that decide labels");
+    for (uint32_t i = 0; i < vocab; i++) {
+        const char *token = fm_tokenizer_token(tokenizer, i);
+        if (!fm_kept_has(&a->labels, token, strlen(token))) continue;
+        a->label_tokens[a->label_token_count++] = i;
+        a->allowed[i] = false;
+    }
     return FM_OK;
 }
 
@@ -88,7 +129,6 @@ static fm_status set_up(fm_augmenter *a, fm_error *err)
     uint32_t vocab = fm_tokenizer_size(a->model->tokenizer);
     fm_status status = check_options(o, err);
     if (!status) status = fm_kept_make(&a->kept, o->kept, o->kept_count, err);
-    a->o.kept = NULL;
     if (!status)
         status = fm_runner_open(&a->runner, a->model, o->action == FM_AUGMENT_DELETE ? FM_RUN_LOSS : FM_RUN_LOGITS,
                                 NULL, err);
@@ -98,6 +138,11 @@ static fm_status set_up(fm_augmenter *a, fm_error *err)
     if (!a->allowed || !a->questions) return fm_fail_memory(err, vocab, "an augmenter");
     if (fm_words_allowed(a->model->tokenizer, a->allowed) == 0)
         return fm_fail(err, FM_E_FORMAT, "The vocabulary has no whole words to put into texts.");
+    status = set_up_labels(a, err);
+    a->o.kept = a->o.labels = NULL; /* the caller's */
+    a->filter = (fm_filter){.model = a->model, .least_similarity = o->least_similarity, .most_drop = o->most_drop};
+    a->filtered = fm_filter_needed(o);
+    if (status) return status;
     return fm_sampler_open(&a->sampler, vocab, a->allowed, o->top_k, o->top_p, o->temperature, err);
 }
 
@@ -131,6 +176,8 @@ static void free_work(job *j, uint32_t variants)
     }
     free(j->variants);
     j->variants = NULL;
+    free(j->facts.vector);
+    j->facts.vector = NULL;
     fm_source_free(&j->source);
 }
 
@@ -159,6 +206,11 @@ void fm_augmenter_destroy(fm_augmenter *a)
     fm_sampler_free(&a->sampler);
     fm_runner_free(&a->runner);
     fm_kept_free(&a->kept);
+    fm_kept_free(&a->labels);
+    fm_filter_end(&a->filter);
+    free(a->trials);
+    free(a->tried);
+    free(a->label_tokens);
     free(a->questions);
     free(a->allowed);
     free(a);
@@ -207,6 +259,7 @@ static fm_status start_variant(const fm_augmenter *a, job *j, variant *v, fm_err
     v->round = 0;
     v->text.size = 0;
     v->done = false;
+    v->verdict = UNTRIED;
     return fm_edits_plan(&v->edits, &j->source, a->o.action, j->wanted, &random, err);
 }
 
@@ -216,8 +269,8 @@ fm_status fm_augmenter_add(fm_augmenter *a, uint64_t number, const char *text, s
     job *j = calloc(1, sizeof *j);
     if (!j) return fm_fail_memory(err, sizeof *j, "a text to augment");
     j->result.number = number;
-    fm_status status =
-        fm_source_make(&j->source, a->model->tokenizer, a->o.action, &a->kept, text, size, kept, kept_count, err);
+    fm_status status = fm_source_make(&j->source, a->model->tokenizer, a->o.action, &a->kept, &a->labels, text, size,
+                                      kept, kept_count, err);
     if (!status) j->wanted = changes_of(&a->o, j->source.open_count, &j->result);
     j->done = j->wanted == 0;
     if (!status && !j->done) {
@@ -310,6 +363,15 @@ static size_t find_itself(const fm_tokenizer *tokenizer, const fm_source *s, con
     return count;
 }
 
+/* Whether words that decide a label are expected there. */
+static bool decides_label(const fm_augmenter *a, const float *logits)
+{
+    if (a->label_token_count == 0) return false;
+    double log_sum = fm_log_sum_exp(logits, fm_tokenizer_size(a->model->tokenizer)), share = 0.0;
+    for (size_t i = 0; i < a->label_token_count; i++) share += exp((double)logits[a->label_tokens[i]] - log_sum);
+    return share >= a->o.label_share;
+}
+
 static void answer(fm_augmenter *a, const question *q, const float *result)
 {
     const fm_edits *e = &q->variant->edits;
@@ -323,7 +385,8 @@ static void answer(fm_augmenter *a, const question *q, const float *result)
     /* The draw belongs to the edit, so that batches make no difference. */
     const uint32_t counter[2] = {(uint32_t)(q->edit - e->list), 0x746f6bu};
     fm_threefry(q->variant->key, counter, bits);
-    if (!fm_sampler_draw(&a->sampler, result, itself, count, (double)bits[0] * 0x1p-32, &q->edit->token))
+    if (decides_label(a, result) ||
+        !fm_sampler_draw(&a->sampler, result, itself, count, (double)bits[0] * 0x1p-32, &q->edit->token))
         q->edit->token = UINT32_MAX;
 }
 
@@ -349,17 +412,40 @@ static bool is_new(const job *j, uint32_t index)
     return true;
 }
 
-/* All variants have their texts: those that are not new are tried again, or at last left out. */
+static fm_status try_variant(fm_augmenter *a, job *j, variant *v, fm_error *err)
+{
+    if (a->trial_count == a->trial_capacity) {
+        size_t capacity = a->trial_capacity * 2 + 64;
+        fm_trial *trials = realloc(a->trials, capacity * sizeof *trials);
+        if (trials) a->trials = trials;
+        variant **tried = realloc(a->tried, capacity * sizeof *tried);
+        if (tried) a->tried = tried;
+        if (!trials || !tried) return fm_fail_memory(err, capacity * sizeof *trials, "variants of texts");
+        a->trial_capacity = capacity;
+    }
+    a->trials[a->trial_count] = (fm_trial){
+        .source = {j->source.text, j->source.size}, .variant = {v->text.data, v->text.size}, .facts = &j->facts};
+    a->tried[a->trial_count++] = v;
+    v->verdict = ON_TRIAL;
+    return FM_OK;
+}
+
+/* All variants have their texts: those that are not new or were refused are drawn again, or at last left out. */
 static fm_status end_job(fm_augmenter *a, job *j, fm_error *err)
 {
     bool again = false;
     for (uint32_t i = 0; i < a->o.variants; i++) {
         variant *v = &j->variants[i];
+        fm_status status = FM_OK;
         v->fresh = is_new(j, i);
-        if (v->fresh || v->attempt + 1 == ATTEMPTS) continue;
-        v->attempt++;
+        if (v->fresh && (!a->filtered || v->verdict == PASSED)) continue;
+        if (v->fresh && v->verdict == UNTRIED) status = try_variant(a, j, v, err);
+        else if (v->attempt + 1 == ATTEMPTS) continue;
+        else {
+            v->attempt++;
+            status = start_variant(a, j, v, err);
+        }
         again = true;
-        fm_status status = start_variant(a, j, v, err);
         if (status) return status;
     }
     if (again) return FM_OK;
@@ -368,16 +454,33 @@ static fm_status end_job(fm_augmenter *a, job *j, fm_error *err)
     if (!r->variants) return fm_fail_memory(err, a->o.variants * sizeof *r->variants, "the variants of a text");
     for (uint32_t i = 0; i < a->o.variants; i++) {
         variant *v = &j->variants[i];
-        if (!v->fresh) continue;
+        if (!v->fresh || v->verdict == REFUSED) continue;
         r->variants[r->count++] = (fm_text){v->text.data, v->text.size};
         v->text = (fm_buffer){0}; /* the result's now */
     }
     if (r->count < a->o.variants)
-        snprintf(r->reason, sizeof r->reason, "Only %zu of %u variants differ from the text and from each other.",
-                 r->count, a->o.variants);
+        snprintf(r->reason, sizeof r->reason, "Only %zu of %u variants differ from the text and from each other%s.",
+                 r->count, a->o.variants, a->filtered ? ", and pass the filters" : "");
     a->tokens -= tokens_of(a, j);
     j->done = true;
     free_work(j, a->o.variants);
+    return FM_OK;
+}
+
+static fm_status end_jobs(fm_augmenter *a, fm_error *err)
+{
+    for (job *j = a->first; j; j = j->next) {
+        bool done = !j->done;
+        for (uint32_t i = 0; i < a->o.variants && !j->done; i++) {
+            variant *v = &j->variants[i];
+            bool over = v->ids && v->waiting == 0 && v->next == v->edits.count;
+            fm_status status = over ? end_round(a, j, v, err) : FM_OK;
+            if (status) return status;
+            done = done && v->done && v->verdict != ON_TRIAL;
+        }
+        fm_status status = done ? end_job(a, j, err) : FM_OK;
+        if (status) return status;
+    }
     return FM_OK;
 }
 
@@ -388,24 +491,27 @@ static fm_status take_results(fm_augmenter *a, fm_error *err)
         answer(a, &a->questions[i], a->runner.results + i * width);
         a->questions[i].variant->waiting--;
     }
-    for (job *j = a->first; j; j = j->next) {
-        bool done = !j->done;
-        for (uint32_t i = 0; i < a->o.variants && !j->done; i++) {
-            variant *v = &j->variants[i];
-            bool over = v->ids && v->waiting == 0 && v->next == v->edits.count;
-            fm_status status = over ? end_round(a, j, v, err) : FM_OK;
-            if (status) return status;
-            done = done && v->done;
-        }
-        fm_status status = done ? end_job(a, j, err) : FM_OK;
-        if (status) return status;
-    }
-    return FM_OK;
+    return end_jobs(a, err);
+}
+
+static fm_status step_filter(fm_augmenter *a, fm_error *err)
+{
+    bool done;
+    if (!a->trying) fm_filter_begin(&a->filter, a->trials, a->trial_count);
+    a->trying = true;
+    fm_status status = fm_filter_step(&a->filter, &done, err);
+    if (status || !done) return status;
+    for (size_t i = 0; i < a->trial_count; i++) a->tried[i]->verdict = a->trials[i].passed ? PASSED : REFUSED;
+    a->trying = false;
+    a->trial_count = 0;
+    return end_jobs(a, err);
 }
 
 fm_status fm_augmenter_step(fm_augmenter *a, bool *more, fm_error *err)
 {
     fm_status status = FM_OK;
+    *more = true;
+    if (!a->running && a->trial_count > 0) return step_filter(a, err);
     if (!a->running) {
         status = collect(a, err);
         a->running = a->runner.sequences > 0;
@@ -413,7 +519,6 @@ fm_status fm_augmenter_step(fm_augmenter *a, bool *more, fm_error *err)
         return status;
     }
     bool done;
-    *more = true;
     status = fm_runner_step(&a->runner, &done, err);
     if (status || !done) return status;
     a->running = false;

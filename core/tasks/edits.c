@@ -40,11 +40,12 @@ fm_status fm_kept_make(fm_kept *kept, const char *const *words, size_t count, fm
     return FM_OK;
 }
 
-static bool is_kept(const fm_kept *kept, const char *text, fm_span span)
+bool fm_kept_has(const fm_kept *kept, const char *word, size_t size)
 {
     if (kept->count == 0) return false;
     fm_buffer lower = {0};
-    fm_case_add(&lower, text + span.start, span.end - span.start, FM_CASE_LOWER);
+    fm_buffer_text(&lower, "");
+    fm_case_add(&lower, word, size, FM_CASE_LOWER);
     bool found = lower.failed || bsearch(&lower.data, kept->words, kept->count, sizeof *kept->words, compare_words);
     fm_buffer_free(&lower);
     return found;
@@ -76,7 +77,8 @@ static bool can_go(const fm_source *s, size_t index)
     return fm_case_of_place(s->text, s->size, word->span) != FM_CASE_TITLE;
 }
 
-static bool may_take(const fm_source *s, fm_augment_action action, const fm_kept *kept, size_t index)
+static bool may_take(const fm_source *s, fm_augment_action action, const fm_kept *kept, const fm_kept *labels,
+                     size_t index)
 {
     const fm_word *word = &s->words.list[index];
     if (!word->plain) return false;
@@ -84,7 +86,10 @@ static bool may_take(const fm_source *s, fm_augment_action action, const fm_kept
         char next = word->span.end < s->size ? s->text[word->span.end] : '\0';
         return is_blank(next) || next == '\n' || next == '\r';
     }
-    return !is_kept(kept, s->text, word->span) && (action == FM_AUGMENT_SUBSTITUTE || can_go(s, index));
+    const char *text = s->text + word->span.start;
+    size_t size = word->span.end - word->span.start;
+    return !fm_kept_has(kept, text, size) && !fm_kept_has(labels, text, size) &&
+           (action == FM_AUGMENT_SUBSTITUTE || can_go(s, index));
 }
 
 static int compare_spans(const void *left, const void *right)
@@ -116,7 +121,8 @@ static size_t join_spans(fm_span *spans, size_t count)
 }
 
 fm_status fm_source_make(fm_source *s, const fm_tokenizer *tokenizer, fm_augment_action action, const fm_kept *kept,
-                         const char *text, size_t size, const fm_span *spans, size_t span_count, fm_error *err)
+                         const fm_kept *labels, const char *text, size_t size, const fm_span *spans, size_t span_count,
+                         fm_error *err)
 {
     *s = (fm_source){0};
     s->text = malloc(size + 1);
@@ -140,7 +146,7 @@ fm_status fm_source_make(fm_source *s, const fm_tokenizer *tokenizer, fm_augment
         fm_span span = s->words.list[i].span;
         if (action == FM_AUGMENT_DELETE) span.start = blanks_before(s->text, span.start);
         if (action == FM_AUGMENT_INSERT) span.start = span.end; /* neither end of a kept span is in it */
-        if (!touches(sorted, span_count, &next, span.start, span.end) && may_take(s, action, kept, i))
+        if (!touches(sorted, span_count, &next, span.start, span.end) && may_take(s, action, kept, labels, i))
             s->open[s->open_count++] = (uint32_t)i;
     }
     free(sorted);

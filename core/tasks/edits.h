@@ -11,6 +11,7 @@ typedef struct fm_kept {
 } fm_kept;
 fm_status fm_kept_make(fm_kept *kept, const char *const *words, size_t count, fm_error *err);
 void fm_kept_free(fm_kept *kept);
+bool fm_kept_has(const fm_kept *kept, const char *word, size_t size);
 
 /* A text, its tokens and words, and the words that an action may take. */
 typedef struct fm_source {
@@ -21,10 +22,11 @@ typedef struct fm_source {
     uint32_t *open; /* numbers of words, rising */
     size_t open_count;
 } fm_source;
-/* Copies the text. What was made is freed by fm_source_free, also after a failure. */
+/* Copies the text. Neither kept words nor labels are taken. What was made is freed by fm_source_free, also after a
+ * failure. */
 fm_status fm_source_make(fm_source *source, const fm_tokenizer *tokenizer, fm_augment_action action,
-                         const fm_kept *kept, const char *text, size_t size, const fm_span *spans, size_t span_count,
-                         fm_error *err);
+                         const fm_kept *kept, const fm_kept *labels, const char *text, size_t size,
+                         const fm_span *spans, size_t span_count, fm_error *err);
 void fm_source_free(fm_source *source);
 
 /* A change of a word: another one in its place, another one behind it, or none. */

@@ -12,30 +12,59 @@ typedef struct cursor {
     size_t next;        /* first token whose state is taken from it; 0 takes that of [CLS] too */
 } cursor;
 
-typedef struct embedding {
+struct fm_embedder {
     fm_runner runner;
-    const fm_view *texts;
     fm_encoding *encodings; /* (count) */
     size_t count;
-    double *sums;        /* (count, width) */
-    cursor asked, taken; /* the next windows to go into a batch, and to come out of one */
-} embedding;
+    double *sums;         /* (count, width) */
+    cursor asked, taken;  /* the next windows to go into a batch, and to come out of one */
+    uint64_t done, total; /* tokens */
+    bool running;
+};
 
-static fm_status encode(embedding *e, fm_room *need, fm_error *err)
+static fm_status encode(fm_embedder *e, const fm_tokenizer *tokenizer, const fm_view *texts, fm_error *err)
 {
-    const fm_model *model = e->runner.model;
-    uint64_t tokens = 0;
     fm_status status = FM_OK;
     for (size_t i = 0; i < e->count && !status; i++) {
-        const fm_view *text = &e->texts[i];
-        status = fm_tokenizer_encode(model->tokenizer, text->data, text->size, false, &e->encodings[i], err);
+        status = fm_tokenizer_encode(tokenizer, texts[i].data, texts[i].size, false, &e->encodings[i], err);
         if (!status && e->encodings[i].count == 0)
-            return fm_fail(err, FM_E_FORMAT, "The text has no token; it is empty or holds only white space.");
-        tokens += e->encodings[i].count + 2;
+            status = fm_fail(err, FM_E_FORMAT, "The text has no token; it is empty or holds only white space.");
+        e->total += e->encodings[i].count;
     }
-    need->tokens = tokens < UINT32_MAX ? (uint32_t)tokens : UINT32_MAX;
-    need->sequences = e->count < UINT32_MAX ? (uint32_t)e->count : UINT32_MAX;
     return status;
+}
+
+static uint32_t bounded(uint64_t count)
+{
+    return count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
+}
+
+fm_status fm_embedder_create(fm_embedder **embedder, fm_model *model, const fm_view *texts, size_t count, fm_error *err)
+{
+    size_t cells = 0;
+    *embedder = NULL;
+    fm_embedder *e = calloc(1, sizeof *e);
+    if (!e) return fm_fail_memory(err, sizeof *e, "vectors");
+    e->encodings = calloc(count + 1, sizeof *e->encodings);
+    if (fm_size_mul(count, model->config.hidden, &cells)) e->sums = calloc(cells + 1, sizeof *e->sums);
+    e->count = e->encodings ? count : 0;
+    fm_status status = e->encodings && e->sums ? encode(e, model->tokenizer, texts, err)
+                                               : fm_fail_memory(err, cells * sizeof *e->sums, "vectors");
+    const fm_room need = {bounded(e->total + 2 * (uint64_t)count), bounded(count), 0, false};
+    if (!status) status = fm_runner_open(&e->runner, model, FM_RUN_HIDDEN, &need, err);
+    if (status) fm_embedder_destroy(e);
+    else *embedder = e;
+    return status;
+}
+
+void fm_embedder_destroy(fm_embedder *e)
+{
+    if (!e) return;
+    fm_runner_free(&e->runner);
+    for (size_t i = 0; i < e->count; i++) fm_encoding_free(&e->encodings[i]);
+    free(e->encodings);
+    free(e->sums);
+    free(e);
 }
 
 /* What a cursor's window holds. Half of it is in the next one too, and the border is in the middle of that half. */
@@ -44,7 +73,7 @@ typedef struct window {
     size_t from, to; /* rows of its sequence that are taken */
 } window;
 
-static window pass(const embedding *e, cursor *at)
+static window pass(const fm_embedder *e, cursor *at)
 {
     size_t count = e->encodings[at->text].count, longest = fm_runner_longest(&e->runner), start = at->start;
     size_t length = count < longest ? count : longest, from = at->next > 0 ? at->next - start + 1 : 0;
@@ -58,7 +87,7 @@ static window pass(const embedding *e, cursor *at)
     return (window){(uint32_t)length, from, at->next - start + 1};
 }
 
-static void add_windows(embedding *e)
+static void add_windows(fm_embedder *e)
 {
     while (e->asked.text < e->count) {
         cursor at = e->asked, next = at;
@@ -70,7 +99,7 @@ static void add_windows(embedding *e)
 }
 
 /* Adds the states of the batch, in the order of its rows, so that the sums do not depend on the batches. */
-static void take_states(embedding *e)
+static void take_states(fm_embedder *e)
 {
     size_t width = e->runner.model->config.hidden;
     const float *states = e->runner.results;
@@ -83,39 +112,45 @@ static void take_states(embedding *e)
     }
 }
 
-static fm_status run(embedding *e, fm_progress progress, void *context, fm_error *err)
+fm_status fm_embedder_step(fm_embedder *e, bool *done, fm_error *err)
 {
-    uint64_t done = 0, total = 0;
-    fm_status status = FM_OK;
-    for (size_t i = 0; i < e->count; i++) total += e->encodings[i].count;
-    while (e->taken.text < e->count && !status) {
+    *done = e->taken.text == e->count;
+    if (*done) return FM_OK;
+    if (!e->running) {
         fm_runner_clear(&e->runner);
         add_windows(e);
-        status = fm_runner_finish(&e->runner, progress, context, done, total, err);
-        if (!status) take_states(e);
-        done = done + e->runner.tokens < total ? done + e->runner.tokens : total; /* windows overlap */
+        e->running = true;
     }
-    return status;
+    bool finished;
+    fm_status status = fm_runner_step(&e->runner, &finished, err);
+    if (status || !finished) return status;
+    take_states(e);
+    e->running = false;
+    e->done = e->done + e->runner.tokens < e->total ? e->done + e->runner.tokens : e->total; /* windows overlap */
+    *done = e->taken.text == e->count;
+    return FM_OK;
+}
+
+void fm_embedder_read(const fm_embedder *e, float *vectors)
+{
+    size_t width = e->runner.model->config.hidden;
+    for (size_t i = 0; i < e->count * width; i++)
+        vectors[i] = (float)(e->sums[i] / (double)(e->encodings[i / width].count + 2));
 }
 
 fm_status fm_embed(fm_model *model, const fm_view *texts, size_t count, fm_progress progress, void *context,
                    float *vectors, fm_error *err)
 {
-    embedding e = {.runner = {.model = model}, .texts = texts, .count = count};
-    size_t width = model->config.hidden, cells = 0;
-    fm_room need = {0};
-    e.encodings = calloc(count + 1, sizeof *e.encodings);
-    if (fm_size_mul(count, width, &cells)) e.sums = calloc(cells + 1, sizeof *e.sums);
-    fm_status status =
-        e.encodings && e.sums ? encode(&e, &need, err) : fm_fail_memory(err, cells * sizeof *e.sums, "vectors");
-    if (!status) status = fm_runner_open(&e.runner, model, FM_RUN_HIDDEN, &need, err);
-    if (!status) status = run(&e, progress, context, err);
-    for (size_t i = 0; i < cells && !status; i++)
-        vectors[i] = (float)(e.sums[i] / (double)(e.encodings[i / width].count + 2));
-    fm_runner_free(&e.runner);
-    for (size_t i = 0; e.encodings && i < count; i++) fm_encoding_free(&e.encodings[i]);
-    free(e.encodings);
-    free(e.sums);
+    fm_embedder *e;
+    fm_status status = fm_embedder_create(&e, model, texts, count, err);
+    for (bool done = false; !status && !done;) {
+        status = fm_embedder_step(e, &done, err);
+        if (!status && progress && !progress(context, e->done, e->total))
+            status = fm_fail(err, FM_E_ABORTED, "Stopped after %llu of %llu tokens.", (unsigned long long)e->done,
+                             (unsigned long long)e->total);
+    }
+    if (!status) fm_embedder_read(e, vectors);
+    fm_embedder_destroy(e);
     return status;
 }
 

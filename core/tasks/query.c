@@ -109,16 +109,6 @@ static bool add_question(fm_query *q, const fm_item *item, const fm_prefix *pref
     return true;
 }
 
-/* log(sum(exp(logits))); not finite if one of them is not. */
-static double log_sum_exp(const float *logits, uint32_t count)
-{
-    float most = logits[0];
-    double sum = 0.0;
-    for (uint32_t i = 1; i < count; i++) most = logits[i] > most ? logits[i] : most;
-    for (uint32_t i = 0; i < count; i++) sum += exp((double)logits[i] - (double)most);
-    return (double)most + log(sum);
-}
-
 /* Adds the log-probability of the question's piece to the scores of the targets that it stands for. */
 static void add_scores(const fm_choices *c, const fm_prefix *prefix, const float *logits, double log_sum, float *scores)
 {
@@ -148,7 +138,7 @@ fm_status fm_query_ask(fm_query *q, const fm_item *items, size_t count, uint64_t
         for (size_t i = first; i < next && !status; i++) {
             const fm_prefix *prefix = &c->prefixes[i % c->prefix_count];
             const float *logits = q->runner.results + (i - first) * q->model->config.vocab_size;
-            double log_sum = log_sum_exp(logits, vocab);
+            double log_sum = fm_log_sum_exp(logits, vocab);
             if (!isfinite(log_sum))
                 status =
                     fm_fail(err, FM_E_FORMAT, "The model's results are not finite numbers; its weights are damaged.");

@@ -22,6 +22,15 @@ void fm_sampler_free(fm_sampler *s)
     s->candidates = NULL;
 }
 
+double fm_log_sum_exp(const float *logits, uint32_t count)
+{
+    float most = logits[0];
+    double sum = 0.0;
+    for (uint32_t i = 1; i < count; i++) most = logits[i] > most ? logits[i] : most;
+    for (uint32_t i = 0; i < count; i++) sum += exp((double)logits[i] - (double)most);
+    return (double)most + log(sum);
+}
+
 /* Whether a goes before b: the better logit, the smaller id among equals. */
 static bool before(const candidate *a, const candidate *b)
 {

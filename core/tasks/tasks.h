@@ -61,6 +61,25 @@ void fm_runner_clear(fm_runner *runner); /* for the next sequences */
 /* The start of the window of `length` out of `count` tokens that has `place` nearest to its middle. */
 size_t fm_window_start(size_t count, size_t length, size_t place);
 
+/* ---- tasks in steps (score.c, embed.c) ---- */
+
+/* What fm_score and fm_embed do at once, for those that take turns with other work: steps until *done. After an error
+ * they can only be destroyed; NULL is allowed there. The texts must stay. */
+typedef struct fm_scorer fm_scorer;
+fm_status fm_scorer_create(fm_scorer **scorer, fm_model *model, fm_view text, fm_score_method method, fm_error *err);
+fm_status fm_scorer_step(fm_scorer *scorer, bool *done, fm_error *err);
+/* Once it is done, its result; until then what there is of it. It stays the scorer's. */
+fm_score_result *fm_scorer_result(fm_scorer *scorer, size_t *scored);
+void fm_scorer_destroy(fm_scorer *scorer);
+
+typedef struct fm_embedder fm_embedder;
+fm_status fm_embedder_create(fm_embedder **embedder, fm_model *model, const fm_view *texts, size_t count,
+                             fm_error *err);
+fm_status fm_embedder_step(fm_embedder *embedder, bool *done, fm_error *err);
+/* Once it is done: (count, fm_model_width). */
+void fm_embedder_read(const fm_embedder *embedder, float *vectors);
+void fm_embedder_destroy(fm_embedder *embedder);
+
 /* ---- letters and their case (casing.c) ---- */
 
 bool fm_is_space(uint32_t point);
@@ -100,6 +119,9 @@ fm_status fm_words_list(fm_words *words, const fm_tokenizer *tokenizer, const ch
 size_t fm_words_allowed(const fm_tokenizer *tokenizer, bool *allowed);
 
 /* ---- sampling (sample.c) ---- */
+
+/* log(sum(exp(logits))), not finite if one of them is not; a logit less this is a log-probability. */
+double fm_log_sum_exp(const float *logits, uint32_t count);
 
 /* Draws tokens from logits: of those allowed the top_k best (0: all), of these the fewest best whose probability
  * reaches top_p, at a temperature (0: the best). */

@@ -77,4 +77,21 @@ static inline double number_of(const cJSON *object, const char *name, double oth
         if (call) fail_msg("%s", (err).text);                                                                          \
     } while (0)
 
+/* All variants of one text. */
+static inline fm_augmented augment_one(const fm_augment_options *options, uint64_t number, const char *text,
+                                       size_t size, const fm_span *spans, size_t count)
+{
+    fm_error err;
+    fm_augmenter *augmenter;
+    fm_augmented result;
+    bool more = true;
+    assert_ok(fm_augmenter_create(&augmenter, tiny, options, &err), err);
+    assert_ok(fm_augmenter_add(augmenter, number, text, size, spans, count, &err), err);
+    while (more) assert_ok(fm_augmenter_step(augmenter, &more, &err), err);
+    assert_true(fm_augmenter_take(augmenter, &result));
+    fm_augmenter_destroy(augmenter);
+    assert_int_equal(result.number, number);
+    return result;
+}
+
 #endif

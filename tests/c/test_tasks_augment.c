@@ -219,22 +219,6 @@ static bool only_words_more(const char *shorter, size_t short_size, const char *
     return i == short_size;
 }
 
-static fm_augmented augment_one(const fm_augment_options *options, uint64_t number, const char *text, size_t size,
-                                const fm_span *spans, size_t count)
-{
-    fm_error err;
-    fm_augmenter *augmenter;
-    fm_augmented result;
-    bool more = true;
-    assert_ok(fm_augmenter_create(&augmenter, tiny, options, &err), err);
-    assert_ok(fm_augmenter_add(augmenter, number, text, size, spans, count, &err), err);
-    while (more) assert_ok(fm_augmenter_step(augmenter, &more, &err), err);
-    assert_true(fm_augmenter_take(augmenter, &result));
-    fm_augmenter_destroy(augmenter);
-    assert_int_equal(result.number, number);
-    return result;
-}
-
 static void check_result(const fm_augment_options *o, const char *text, size_t size, const fm_augmented *result)
 {
     assert_true(result->count <= o->variants);
@@ -320,6 +304,7 @@ static void test_stream(void **state)
         o.variants = 3;
         o.rate = 0.3;
         o.seed = 77;
+        o.least_similarity = action == 0 ? 0.8 : -1.0;
         assert_ok(fm_augmenter_create(&augmenter, tiny, &o, &err), err);
         size_t out = 0;
         bool more;
@@ -511,9 +496,10 @@ static void test_refused_options(void **state)
     (void)state;
     fm_augmenter *augmenter;
     fm_error err;
-    fm_augment_options bad[8];
-    static const char *const words[] = {"rate", "rate", "least", "variants", "top_p", "top_p", "temperature", "action"};
-    for (int i = 0; i < 8; i++) bad[i] = fm_augment_defaults();
+    fm_augment_options bad[12];
+    static const char *const words[] = {"rate",        "rate",   "least",  "variants", "top_p",      "top_p",
+                                        "temperature", "action", "labels", "labels",   "similarity", "drop"};
+    for (int i = 0; i < 12; i++) bad[i] = fm_augment_defaults();
     bad[0].rate = 1.5;
     bad[1].rate = (double)NAN;
     bad[2].least = 3;
@@ -523,7 +509,11 @@ static void test_refused_options(void **state)
     bad[5].top_p = (double)NAN;
     bad[6].temperature = -1.0;
     bad[7].action = (fm_augment_action)7;
-    for (int i = 0; i < 8; i++) {
+    bad[8].label_share = 0.0;
+    bad[9].label_share = (double)NAN;
+    bad[10].least_similarity = 1.1;
+    bad[11].most_drop = (double)NAN;
+    for (int i = 0; i < 12; i++) {
         assert_int_equal(fm_augmenter_create(&augmenter, tiny, &bad[i], &err), FM_E_ARGUMENT);
         assert_null(augmenter);
         if (i != 2 && !strstr(err.text, words[i])) fail_msg("%s: %s", words[i], err.text);
@@ -535,13 +525,15 @@ static void test_giving_up(void **state)
 {
     (void)state;
     static const char text[] = "The movie was good, and the plot was clever. Everyone liked this honest film.";
-    for (int steps = 0; steps < 12; steps++) {
+    for (int steps = 0; steps < 60; steps++) {
         fm_error err;
         fm_augmenter *augmenter;
         fm_augment_options o = fm_augment_defaults();
         bool more;
         o.variants = 3;
         o.rate = 0.5;
+        o.least_similarity = 0.5;
+        o.most_drop = 1.0;
         assert_ok(fm_augmenter_create(&augmenter, tiny, &o, &err), err);
         for (uint64_t i = 0; i < 3; i++)
             assert_ok(fm_augmenter_add(augmenter, i, text, strlen(text), NULL, 0, &err), err);
@@ -577,6 +569,7 @@ static void test_vectors(void **state)
     cJSON_ArrayForEach(one, cases)
     {
         static const char *const actions[] = {"substitute", "insert", "delete"};
+        const char *labels[10];
         fm_augment_options o = fm_augment_defaults();
         const char *text = text_of(one, "text"), *action = text_of(one, "action");
         for (int i = 0; i < 3; i++)
@@ -587,6 +580,14 @@ static void test_vectors(void **state)
         o.top_k = (uint32_t)number_of(one, "top_k", 20);
         o.top_p = number_of(one, "top_p", 1.0);
         o.temperature = number_of(one, "temperature", 1.0);
+        o.least_similarity = number_of(one, "min_similarity", -1.0);
+        o.most_drop = number_of(one, "max_drop", (double)INFINITY);
+        o.label_share = number_of(one, "label_share", o.label_share);
+        o.labels = labels;
+        const cJSON *label;
+        cJSON_ArrayForEach(label, member(one, "labels")) labels[o.label_count++] = label->valuestring;
+        if (cJSON_IsTrue(member(one, "label_safe")) && o.label_count == 0)
+            o.labels = fm_augment_sentiment(&o.label_count);
         fm_augmented result = augment_one(&o, (uint64_t)number_of(one, "number", 0), text, strlen(text), NULL, 0);
         check_result(&o, text, strlen(text), &result);
         const cJSON *expected = member(one, "result");

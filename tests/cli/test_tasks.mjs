@@ -3,7 +3,7 @@
 // Run with `node --test tests/cli/test_tasks.mjs`; FILLMASK_BIN names the program if it is not build/fillmask.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -37,6 +37,14 @@ function refused(args, code, pattern, input) {
 }
 
 const near = (a, b, tolerance) => assert.ok(Math.abs(a - b) < tolerance, `${a} is not near ${b}`);
+
+// The flags for the options of a case in the vectors.
+function flags({ mode, targets = [], labels = [], ...others }) {
+  if (mode) others[mode] = true;
+  if (labels.length) others.label_safe = true;
+  const values = Object.entries(others).map(([name, value]) => `--${name.replaceAll('_', '-')}` + (value === true ? '' : `=${value}`));
+  return [...values, ...targets.map((word) => `--target=${word}`), ...labels.map((word) => `--label=${word}`)];
+}
 
 // ---- score ----
 
@@ -86,13 +94,6 @@ test('score: what it refuses', () => {
 });
 
 // ---- fill ----
-
-// The flags for the options of a case in the vectors.
-function flags({ mode, targets = [], special, pieces, ...others }) {
-  const values = Object.entries(others).map(([name, value]) => `--${name.replaceAll('_', '-')}=${value}`);
-  const set = { joint: mode === 'joint', sample: mode === 'sample', special, pieces };
-  return [...values, ...targets.map((word) => `--target=${word}`), ...Object.keys(set).filter((name) => set[name]).map((name) => `--${name}`)];
-}
 
 // Offsets are of bytes.
 const written = (text, { start, end, word }) => {
@@ -182,8 +183,7 @@ test('embed: lengths, streams, refusals', () => {
 
 test('augment: the vectors', () => {
   for (const { text, result, ...options } of vectors('augment')) {
-    const args = Object.entries(options).map(([name, value]) => `--${name.replace('_', '-')}=${value}`);
-    assert.deepEqual(JSON.parse(run(['augment', '--json', ...args, '--', text]).out), { text, variants: result });
+    assert.deepEqual(JSON.parse(run(['augment', '--json', ...flags(options), '--', text]).out), { text, variants: result });
   }
 });
 
@@ -288,6 +288,72 @@ test('augment: a line of 100 MB and a constant memory', () => {
   assert.ok(out.includes('\n' + long.repeat(100) + '\n'));
   assert.equal(out.split('\n').length, 4);
   assert.match(err, /The row on line 2 stays as it is\. It is longer than 8 MB/);
+});
+
+test('augment: an output that is gone on with', async () => {
+  const bad = ['', '{"text": "12"}', 'x'.repeat(9 << 20), ''];
+  const input = 'id,text\n' + '\n1,12\n' + rows.map(({ id }) => `${id},${texts[id % 3].replaceAll('"', '')}\n`).join('\n')
+    .replace('\n200,', `\n"${bad[2]}",x\n200,`);
+  const args = ['augment', '--format', 'csv', '-', '-q', '-n', '2'];
+  const expected = run(args, { input }).out;
+  const output = join(folder, 'out.csv'), progress = join(folder, 'out.csv.progress');
+  const resume = [...args, '-o', 'out.csv', '--resume'];
+  const read = (name) => readFileSync(name, 'utf8');
+  run([...args, '-o', 'out.csv'], { input });
+  assert.ok(read(output) === expected && !existsSync(progress));
+  refused(resume, 1, /out\.csv is complete/);
+  const { options } = JSON.parse(await killed([...args, '-o', 'other.csv'], 'other.csv.progress'));
+  // Wherever it was stopped, with more written than was kept count of.
+  const starts = expected.split('\n').reduce((all, line) => [...all, all.at(-1) + Buffer.byteLength(line) + 1], [0]);
+  for (const [written, count] of [[0, 0], [1, 1], [2, 2], [3, 3], [5, 4], [6, 5]]) {
+    writeFileSync(output, expected.slice(0, starts[written]) + 'half a row');
+    writeFileSync(progress, JSON.stringify({ rows: count, bytes: starts[written], options }));
+    refused([...args, '-o', 'out.csv'], 1, /out\.csv is half done; give --resume/);
+    refused([...resume, '--seed', '1'], 1, /other options/);
+    run(resume, { input });
+    assert.ok(read(output) === expected && !existsSync(progress), `${written} lines`);
+  }
+  writeFileSync(progress, JSON.stringify({ rows: 9, bytes: 1e9, options }));
+  refused(resume, 1, /fewer bytes than/);
+  writeFileSync(progress, '{}');
+  refused(resume, 1, /damaged/);
+  rmSync(progress);
+  refused(['augment', '--data', 'out.csv', '-o', 'out.csv'], 1, /--output is the file that is read/);
+  refused([...args, '-o', '.'], 1, /no plain file/);
+  refused([...args, '-o', 'missing/x'], 1, /missing\/x could not be opened/);
+  refused(['augment', '-o', 'x', 'good'], 2, /--output is for rows/);
+  refused(['augment', '--resume', '-'], 2, /--resume needs/);
+});
+
+// A file of the program's, which waits for input, when it is killed.
+async function killed(args, name) {
+  const child = spawn(bin, args, { cwd: folder, env: { ...process.env, FILLMASK_MODEL: model } });
+  const file = join(folder, name);
+  while (!existsSync(file)) await new Promise((done) => setTimeout(done, 5));
+  child.kill('SIGKILL');
+  await new Promise((done) => child.on('close', done));
+  return readFileSync(file, 'utf8');
+}
+
+test('augment: filters and labels', () => {
+  const args = ['augment', '--json', '-n', '5', '--rate', '0.5', texts[0]];
+  const { variants } = JSON.parse(run(args).out);
+  const alike = JSON.parse(run([...args, '--min-similarity', '0.97']).out).variants;
+  const vector = (text) => JSON.parse(run(['embed', '--json', text]).out).vector;
+  const similarity = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0) / Math.hypot(...a) / Math.hypot(...b);
+  const source = vector(texts[0]);
+  assert.ok(alike.length > 0 && alike.every((text) => similarity(vector(text), source) >= 0.97 - 1e-6));
+  assert.ok(variants.some((text) => similarity(vector(text), source) < 0.97));
+  const mean = (text) => Math.log(JSON.parse(run(['score', '--json', text]).out).pseudo_perplexity);
+  const expected = JSON.parse(run([...args, '--max-drop', '0.1']).out).variants;
+  assert.ok(expected.length > 0 && expected.every((text) => mean(text) <= mean(texts[0]) + 0.1 + 1e-4));
+  assert.ok(variants.some((text) => mean(text) > mean(texts[0]) + 0.1));
+  const { err } = run(['augment', '--min-similarity', '1', texts[0]]);
+  assert.match(err, /Only 0 of 1 variants differ .*, and pass the filters/);
+  writeFileSync(join(folder, 'labels.txt'), 'movie\nwas\nreally\n');
+  for (const line of run(['augment', '-n', '5', '--rate', '1', '--label-safe', '--label-file', 'labels.txt', '--label-share', '1', texts[0]]).out.trimEnd().split('\n'))
+    assert.match(line, /^(?!This)[A-Z][a-z]+ movie was really (?!good)[a-z]+\.$/);
+  refused(['augment', '--label', 'good', 'good'], 2, /need --label-safe/);
 });
 
 test('augment: what it refuses', () => {

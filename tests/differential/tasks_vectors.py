@@ -160,10 +160,10 @@ def fill(text, cases, options):
 
 
 def program(command, text, options):
-    flags = []
+    flags = ["--label-safe"] if "labels" in options else []
     for name, value in options.items():
-        flag = "--" + name.replace("_", "-").replace("targets", "target")
-        flags += [f"{flag}={one}" for one in (value if isinstance(value, list) else [value])]
+        flag = "--" + name.replace("_", "-").replace("targets", "target").replace("labels", "label")
+        flags += [flag] if value is True else [f"{flag}={one}" for one in (value if isinstance(value, list) else [value])]
     done = subprocess.run(["build/fillmask", *command, "-m", FOLDER / "model", "--json", *flags, text], check=True,
                           capture_output=True, text=True)
     return json.loads(done.stdout)
@@ -208,6 +208,12 @@ AUGMENTED = [
     (LONG, {"rate": 0.3, "action": "insert"}),
     (LONG, {"rate": 0.3, "action": "delete"}),
     ("42 http://a.b/c don't", {}),
+    ("The plot was funny and the cast was good. Nobody loved the music!", {"variants": 3, "min_similarity": 0.97}),
+    ("The plot was funny and the cast was good. Nobody loved the music!", {"variants": 3, "max_drop": 0.2}),
+    ("The plot was funny and the cast was good. Nobody loved the music!",
+     {"variants": 3, "rate": 0.5, "labels": ["good", "Nobody", "loved", "hated"], "label_share": 0.1}),
+    ("The plot was funny and the cast was not good. Nobody liked the music!",
+     {"variants": 3, "rate": 0.5, "label_safe": True}),
 ]
 
 
