@@ -381,21 +381,23 @@ static bool is_other_data(const char *data, size_t size)
     return false;
 }
 
-/* Whether reading would not wait. */
-static bool is_ready(int file)
+/* Whether reading would not wait, after so long at most. */
+static bool is_ready(int file, int milliseconds)
 {
     struct pollfd wanted = {.fd = file, .events = POLLIN};
-    return poll(&wanted, 1, 0) != 0;
+    return poll(&wanted, 1, milliseconds) > 0;
 }
 
 /* Up to PIECE bytes, at least enough to tell what they are if they are the first; none at the end. */
 static fm_status read_piece(const char *path, int file, char *piece, size_t least, size_t *size, fm_error *err)
 {
     for (*size = 0; *size < least;) {
+        /* A signal that comes just before read() would not wake it. */
+        while (!is_ready(file, 100))
+            if (cli_interrupted()) return fm_fail(err, FM_E_ABORTED, "Stopped.");
         ssize_t got = read(file, piece + *size, PIECE - *size);
         if (got == 0) break;
         if (got < 0 && errno != EINTR) return fail_system(err, path, "read");
-        if (got < 0 && cli_interrupted()) return fm_fail(err, FM_E_ABORTED, "Stopped.");
         if (got > 0) *size += (size_t)got;
     }
     return FM_OK;
@@ -405,7 +407,7 @@ static fm_status stream(augmenting *a, const char *path, int file, char *piece, 
 {
     fm_status status = FM_OK;
     for (bool ended = false; !status && !(ended && !a->first);) {
-        if (ended || (a->first && !is_ready(file))) { /* time to work on what is there */
+        if (ended || (a->first && !is_ready(file, 0))) { /* time to work on what is there */
             status = work(a, err);
             if (!status) status = write_done(a, err);
             if (!ended && !a->first) fflush(a->output.file);
