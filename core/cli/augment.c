@@ -1,58 +1,14 @@
-/* augment.c - `fillmask augment`: variants of texts, of arguments or of the rows of a file, which stream through in
- * order and in constant memory. What is changed is the business of core/tasks. */
-#include "cli/cli.h"
+/* augment.c - `fillmask augment`: variants of texts; the options, and texts that are arguments. Those of files are in
+ * augment_rows.c; what is changed is the business of core/tasks. */
+#include "cli/augment_run.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tasks/tasks.h"
 
-#define PIECE 65536            /* bytes read at a time */
-#define ROWS_AHEAD 2048        /* rows in the queue */
-#define BYTES_AHEAD (32 << 20) /* and their bytes */
 #define REASONS_SHOWN 20
-
-typedef struct augment_command {
-    const char *model, *data, *field, *keep_file, *label_file, *output, *set;
-    cli_list keep, protect, labels;
-    int action, format;
-    double rate, top_p, temperature, label_share, least_similarity, most_drop;
-    int64_t count, least, most, variants, top_k, seed, skip, threads;
-    bool label_safe, with_source, resume, json, quiet;
-} augment_command;
-
-/* A row that waits for its variants, or goes by. */
-typedef struct pending {
-    struct pending *next;
-    fm_row row;
-} pending;
-
-typedef struct augmenting {
-    const augment_command *o;
-    fm_model *model;
-    fm_augmenter *augmenter;
-    regex_t *patterns;
-    size_t pattern_count;
-    cli_words kept, labels;
-    pending *first, *last;
-    size_t queued, queued_bytes;
-    uint64_t seen, written; /* rows but for empty lines and a header: read, and written (or left out) */
-    uint64_t skipped;
-    uint64_t asked, unchanged; /* texts that were augmented; those and other rows that go out as they came */
-    uint64_t rows_read, rows_written, rows_before; /* with empty lines and a header; before: by the run resumed */
-    cli_output output;
-    bool skipping;
-    bool needs_newline; /* the last row that was written had none */
-    cli_progress progress;
-    uint64_t bytes, total; /* of the input: read, and all, 0 if unknown */
-    double started;
-} augmenting;
 
 /* ---- setting up ---- */
 
@@ -104,12 +60,6 @@ static fm_status set_up(augmenting *a, fm_error *err)
 
 static void release(augmenting *a)
 {
-    while (a->first) {
-        pending *p = a->first;
-        a->first = p->next;
-        fm_row_free(&p->row);
-        free(p);
-    }
     fm_augmenter_destroy(a->augmenter);
     fm_model_close(a->model);
     for (size_t i = 0; i < a->pattern_count; i++) regfree(&a->patterns[i]);
@@ -160,7 +110,7 @@ static fm_status find_protected(const augmenting *a, const char *text, size_t si
     return good ? FM_OK : fm_fail_memory(err, capacity * sizeof **spans, "the matches of patterns");
 }
 
-static fm_status ask(augmenting *a, uint64_t number, const char *text, size_t size, fm_error *err)
+fm_status augment_ask(augmenting *a, uint64_t number, const char *text, size_t size, fm_error *err)
 {
     fm_span *spans = NULL;
     size_t count = 0;
@@ -170,8 +120,7 @@ static fm_status ask(augmenting *a, uint64_t number, const char *text, size_t si
     return status;
 }
 
-/* One stage of the network; progress shows, and Ctrl-C stops. */
-static fm_status work(augmenting *a, fm_error *err)
+fm_status augment_work(augmenting *a, fm_error *err)
 {
     bool more;
     fm_status status = fm_augmenter_step(a->augmenter, &more, err);
@@ -183,7 +132,7 @@ static fm_status work(augmenting *a, fm_error *err)
     return status;
 }
 
-static void explain(augmenting *a, const char *what, uint64_t number, const char *reason)
+void augment_explain(augmenting *a, const char *what, uint64_t number, const char *reason)
 {
     a->unchanged++;
     if (a->o->quiet || a->unchanged > REASONS_SHOWN) return;
@@ -213,7 +162,7 @@ static void add_lines(augmenting *a, fm_buffer *out, const char *text, uint64_t 
         fm_buffer_add(out, result->variants[i].data, result->variants[i].size);
         fm_buffer_text(out, "\n");
     }
-    if (result->count == 0) explain(a, "Text", number, result->reason);
+    if (result->count == 0) augment_explain(a, "Text", number, result->reason);
 }
 
 static fm_status augment_arguments(augmenting *a, const cli_list *texts, fm_error *err)
@@ -223,8 +172,8 @@ static fm_status augment_arguments(augmenting *a, const cli_list *texts, fm_erro
     for (size_t i = 0; i < texts->count && !status; i++) {
         fm_augmented result = {0};
         bool done = false;
-        status = ask(a, i, texts->items[i], strlen(texts->items[i]), err);
-        while (!status && !(done = fm_augmenter_take(a->augmenter, &result))) status = work(a, err);
+        status = augment_ask(a, i, texts->items[i], strlen(texts->items[i]), err);
+        while (!status && !(done = fm_augmenter_take(a->augmenter, &result))) status = augment_work(a, err);
         if (!done) break;
         a->asked++;
         if (a->o->json) {
@@ -239,275 +188,22 @@ static fm_status augment_arguments(augmenting *a, const cli_list *texts, fm_erro
     return status;
 }
 
-/* ---- rows ---- */
-
-static void write_row(augmenting *a, const char *data, size_t size, bool continued)
-{
-    if (a->needs_newline && !continued) cli_output_write(&a->output, "\n", 1);
-    cli_output_write(&a->output, data, size);
-    a->needs_newline = size > 0 && data[size - 1] != '\n';
-}
-
-static fm_status write_variants(augmenting *a, const fm_row *row, const fm_augmented *result, fm_error *err)
-{
-    fm_status status = FM_OK;
-    if (result->count == 0 || a->o->with_source) write_row(a, row->raw, row->raw_size, row->continued);
-    for (size_t i = 0; i < result->count && !status; i++) {
-        fm_text out;
-        status = fm_row_write(row, result->variants[i].data, result->variants[i].size, &out, err);
-        if (status) break;
-        write_row(a, out.data, out.size, false);
-        free(out.data);
-    }
-    return status;
-}
-
-static bool counts(const fm_row *row)
-{
-    return row->text || row->reason[0];
-}
-
-/* Writes the rows that are done, up to the first that is not. */
-static fm_status write_done(augmenting *a, fm_error *err)
-{
-    fm_status status = FM_OK;
-    while (a->first && !status) {
-        pending *p = a->first;
-        fm_augmented result = {0};
-        if (p->row.text && !fm_augmenter_take(a->augmenter, &result)) return FM_OK;
-        if (!p->row.continued) status = cli_output_mark(&a->output, a->rows_written++, err);
-        if (!status) status = write_variants(a, &p->row, &result, err);
-        a->asked += p->row.text != NULL;
-        a->written += counts(&p->row);
-        if (p->row.text && result.count == 0) explain(a, "The row on line", p->row.line, result.reason);
-        fm_augmented_free(&result);
-        a->first = p->next;
-        if (!a->first) a->last = NULL;
-        a->queued--;
-        a->queued_bytes -= p->row.raw_size;
-        fm_row_free(&p->row);
-        free(p);
-    }
-    return status;
-}
-
-/* Takes the row over. */
-static fm_status queue_row(augmenting *a, fm_row *row, fm_error *err)
-{
-    uint64_t number = a->seen;
-    if (!row->continued) {
-        a->skipping = number < (uint64_t)a->o->skip || a->rows_read < a->rows_before;
-        a->rows_read++;
-    }
-    a->seen += counts(row);
-    if (a->skipping) {
-        a->written = a->skipped = a->seen;
-        fm_row_free(row);
-        return FM_OK;
-    }
-    pending *p = calloc(1, sizeof *p);
-    if (!p) {
-        fm_row_free(row);
-        return fm_fail_memory(err, sizeof *p, "a row");
-    }
-    p->row = *row;
-    if (a->last) a->last->next = p;
-    else a->first = p;
-    a->last = p;
-    a->queued++;
-    a->queued_bytes += row->raw_size;
-    if (row->reason[0]) explain(a, "The row on line", row->line, row->reason);
-    return row->text ? ask(a, number, row->text, row->text_size, err) : FM_OK;
-}
-
-static fm_status take_rows(augmenting *a, fm_rows *rows, fm_error *err)
-{
-    fm_row row;
-    bool more = true;
-    fm_status status = FM_OK;
-    while (!status && !(status = fm_rows_next(rows, &row, &more, err)) && more) {
-        status = queue_row(a, &row, err);
-        while (!status &&
-               (!fm_augmenter_wants(a->augmenter) || a->queued > ROWS_AHEAD || a->queued_bytes > BYTES_AHEAD)) {
-            status = work(a, err);
-            if (!status) status = write_done(a, err);
-        }
-    }
-    return status;
-}
-
-static fm_status fail_system(fm_error *err, const char *name, const char *what)
-{
-    return fm_fail(err, FM_E_IO, "%s could not be %s: %s.", name, what, strerror(errno));
-}
-
-static fm_status open_input(augmenting *a, const char *path, int *file, fm_error *err)
-{
-    bool standard = strcmp(path, "-") == 0;
-    *file = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-    struct stat info;
-    if (*file < 0 || fstat(*file, &info) != 0) return fail_system(err, path, "opened");
-    if (S_ISDIR(info.st_mode)) return fm_fail(err, FM_E_IO, "%s is a folder; name a file.", path);
-    if (S_ISREG(info.st_mode)) a->total = (uint64_t)info.st_size;
-    return FM_OK;
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t size = strlen(text), end_size = strlen(end);
-    return size >= end_size && strcasecmp(text + size - end_size, end) == 0;
-}
-
-/* By the option, the file's name, or its first character. */
-static fm_row_format format_of(const augment_command *o, const char *path, const char *data, size_t size)
-{
-    if (o->format == FM_TEXT_JSONL || o->format == FM_TEXT_CSV)
-        return o->format == FM_TEXT_CSV ? FM_ROWS_CSV : FM_ROWS_JSONL;
-    if (o->format == FM_TEXT_TXT) return FM_ROWS_LINES;
-    if (ends_with(path, ".csv")) return FM_ROWS_CSV;
-    if (ends_with(path, ".jsonl")) return FM_ROWS_JSONL;
-    size_t at = size >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-    while (at < size && strchr(" \t\r\n", data[at]) && data[at]) at++;
-    return strcmp(path, "-") == 0 && at < size && data[at] == '{' ? FM_ROWS_JSONL : FM_ROWS_LINES;
-}
-
-/* Formats that would go by as rows without sense. */
-static bool is_other_data(const char *data, size_t size)
-{
-    static const char *const starts[] = {"\x1f\x8b",   "\3757zXZ", "\x28\xb5\x2f\xfd",
-                                         "PK\x03\x04", "\xff\xfe", "\xfe\xff"};
-    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
-        if (size >= strlen(starts[i]) && memcmp(data, starts[i], strlen(starts[i])) == 0) return true;
-    return false;
-}
-
-/* Whether reading would not wait, after so long at most. */
-static bool is_ready(int file, int milliseconds)
-{
-    struct pollfd wanted = {.fd = file, .events = POLLIN};
-    return poll(&wanted, 1, milliseconds) > 0;
-}
-
-/* Up to PIECE bytes, at least enough to tell what they are if they are the first; none at the end. */
-static fm_status read_piece(const char *path, int file, char *piece, size_t least, size_t *size, fm_error *err)
-{
-    for (*size = 0; *size < least;) {
-        /* A signal that comes just before read() would not wake it. */
-        while (!is_ready(file, 100))
-            if (cli_interrupted()) return fm_fail(err, FM_E_ABORTED, "Stopped.");
-        ssize_t got = read(file, piece + *size, PIECE - *size);
-        if (got == 0) break;
-        if (got < 0 && errno != EINTR) return fail_system(err, path, "read");
-        if (got > 0) *size += (size_t)got;
-    }
-    return FM_OK;
-}
-
-static fm_status stream(augmenting *a, const char *path, int file, char *piece, fm_rows **rows, fm_error *err)
-{
-    fm_status status = FM_OK;
-    for (bool ended = false; !status && !(ended && !a->first);) {
-        if (ended || (a->first && !is_ready(file, 0))) { /* time to work on what is there */
-            status = work(a, err);
-            if (!status) status = write_done(a, err);
-            if (!ended && !a->first) fflush(a->output.file);
-            continue;
-        }
-        size_t size;
-        status = read_piece(path, file, piece, *rows ? 1 : 8, &size, err);
-        if (!status && !*rows && is_other_data(piece, size))
-            return fm_fail(err, FM_E_UNSUPPORTED, "It is compressed or UTF-16, not text in UTF-8; convert it first.");
-        if (!status && !*rows) status = fm_rows_create(rows, format_of(a->o, path, piece, size), a->o->field, err);
-        ended = size == 0;
-        a->bytes += size;
-        if (!status) status = fm_rows_push(*rows, piece, size, err);
-        if (!status) status = take_rows(a, *rows, err);
-        if (!status) status = write_done(a, err);
-    }
-    return status;
-}
-
-static fm_status augment_file(augmenting *a, const char *path, fm_error *err)
-{
-    int file;
-    fm_rows *rows = NULL;
-    fm_status status = open_input(a, path, &file, err);
-    char *piece = malloc(PIECE);
-    if (!status && !piece) status = fm_fail_memory(err, PIECE, "reading");
-    if (!status) status = stream(a, path, file, piece, &rows, err);
-    fm_rows_destroy(rows);
-    free(piece);
-    if (file > STDIN_FILENO) close(file);
-    if (status == FM_E_ABORTED)
-        return a->o->output ? fm_fail(err, status, "Stopped after %llu rows; --resume goes on with the others.",
-                                      (unsigned long long)a->written)
-                            : fm_fail(err, status, "Stopped after %llu rows; --skip %llu goes on with the others.",
-                                      (unsigned long long)a->written, (unsigned long long)a->written);
-    if (!status && a->asked == 0 && a->unchanged > 0 && a->skipped == 0)
-        status = fm_fail(err, FM_E_FORMAT, "None of its %llu rows has a text.", (unsigned long long)a->unchanged);
-    if (status) {
-        fm_error cause = *err;
-        fm_fail(err, status, "%.300s: %.600s", strcmp(path, "-") ? path : "Standard input", cause.text);
-    }
-    return status;
-}
-
 /* ---- the command ---- */
-
-static void add_words(fm_buffer *text, const char *const *words, size_t count)
-{
-    for (size_t i = 0; i < count; i++) fm_buffer_json(text, words[i], strlen(words[i]));
-    fm_buffer_text(text, "\n");
-}
-
-/* Runs with another key write other rows. */
-static uint64_t key_of(const augmenting *a, const char *path)
-{
-    const augment_command *o = a->o;
-    fm_buffer text = {0};
-    const char *names[] = {path, o->model ? o->model : "", o->field ? o->field : ""};
-    add_words(&text, names, 3);
-    add_words(&text, a->kept.words, a->kept.count);
-    add_words(&text, a->labels.words, a->labels.count);
-    add_words(&text, o->protect.items, o->protect.count);
-    fm_buffer_format(&text, "%d %d %d %d %lld %lld %lld %lld %lld %lld %lld", o->action, o->format, o->label_safe,
-                     o->with_source, (long long)o->count, (long long)o->least, (long long)o->most,
-                     (long long)o->variants, (long long)o->top_k, (long long)o->seed, (long long)o->skip);
-    fm_buffer_format(&text, " %g %g %g %g %g %g", o->rate, o->top_p, o->temperature, o->label_share,
-                     o->least_similarity, o->most_drop);
-    uint64_t key = fm_hash(FM_HASH_START, text.data, text.size);
-    fm_buffer_free(&text);
-    return key;
-}
-
-static fm_status augment_rows(augmenting *a, const char *path, fm_error *err)
-{
-    const augment_command *o = a->o;
-    if (o->output && strcmp(path, "-") != 0 && cli_same_file(path, o->output))
-        return fm_fail(err, FM_E_ARGUMENT, "--output is the file that is read; name another one.");
-    fm_status status = cli_output_open(&a->output, o->output, o->resume, key_of(a, path), err);
-    a->rows_before = a->rows_written = a->output.rows;
-    if (!status) status = augment_file(a, path, err);
-    fm_error last;
-    fm_status closed = cli_output_close(&a->output, status == FM_OK, &last);
-    if (status || !closed) return status;
-    *err = last;
-    return closed;
-}
 
 static int augment(const augment_command *o, const cli_list *texts)
 {
     fm_error err;
+    uint64_t rows = 0;
     augmenting a = {.o = o};
     const char *path = o->data ? o->data : strcmp(texts->items[0], "-") == 0 ? "-" : NULL;
     fm_status status = set_up(&a, &err);
     cli_progress_begin(&a.progress, "Augmenting", NULL, o->quiet || (path && !o->output && isatty(STDOUT_FILENO)));
     a.started = fm_seconds();
-    if (!status) status = path ? augment_rows(&a, path, &err) : augment_arguments(&a, texts, &err);
+    if (!status) status = path ? augment_rows(&a, path, &rows, &err) : augment_arguments(&a, texts, &err);
     cli_progress_end(&a.progress);
     if (!status && path && !o->quiet && a.unchanged > 0)
         fprintf(stderr, "fillmask augment: %llu of %llu rows stayed as they were.\n", (unsigned long long)a.unchanged,
-                (unsigned long long)(a.written - a.skipped));
+                (unsigned long long)rows);
     release(&a);
     return status ? cli_print_error("augment", &err) : CLI_OK;
 }
