@@ -34,9 +34,9 @@ export async function serve({ folder, host = '127.0.0.1', port = 0, path = '/', 
   }));
   files.set(path, files.get(`${path}index.html`));
   const server = createServer(async ({ method, url }, response) => {
-    const file = files.get(new URL(url, 'http://localhost').pathname);
-    if (!file || !['GET', 'HEAD'].includes(method)) return response.writeHead(file ? 405 : 404).end();
-    const bytes = await readFile(file);
+    const file = files.get(url.split('?')[0]);
+    const bytes = file && (await readFile(file).catch(() => null));
+    if (!bytes || !['GET', 'HEAD'].includes(method)) return response.writeHead(bytes ? 405 : 404, headers).end();
     response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream', 'content-length': bytes.length, 'cache-control': 'no-cache', ...headers });
     response.end(method === 'HEAD' ? undefined : bytes);
   });

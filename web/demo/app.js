@@ -1,11 +1,15 @@
 // app.js - the page's entry: which tab is shown, and how the engine is doing.
+import * as about from './about.js';
+import * as augment from './augment.js';
 import { $, roving, say } from './dom.js';
 import * as fill from './fill.js';
 import { isolate, keepOffline } from './isolation.js';
+import * as score from './score.js';
 import { baseModel, events } from './session.js';
+import * as train from './train.js';
 
 /** Each shows itself, given what the address says after "?". @type {Record<string, {show: (state: URLSearchParams) => void}>} */
-const tabs = { fill };
+const tabs = { fill, augment, score, train, about };
 
 const tablist = $('[role=tablist]'), engine = $('#engine'), loading = $('#loading');
 

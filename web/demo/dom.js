@@ -14,6 +14,7 @@ export const $ = (selector, root = document) => root.querySelector(selector);
 export function make(name, attributes, ...children) {
   const [tag, ...classes] = name.split('.');
   const element = document.createElement(tag);
+  if (tag === 'button') element.type = 'button';
   if (classes.length > 0) element.className = classes.join(' ');
   for (const [key, value] of Object.entries(attributes ?? {})) {
     if (typeof value === 'function') element.addEventListener(key, value);

@@ -1,7 +1,8 @@
 // fill.js - the Fill tab: a sentence, masks over its words, and what the models would put there.
-import { $, debounced, latest, make, percent, roving, say } from './dom.js';
+import { drawRows, wordIn } from './candidates.js';
+import { $, debounced, latest, make, roving, say } from './dom.js';
 import { MASK, Memory, partsOf, replaced } from './masks.js';
-import { baseModel, events, tunedModel } from './session.js';
+import { baseModel, events, secondModel } from './session.js';
 
 const EXAMPLES = [
   'This movie was really [MASK].',
@@ -57,7 +58,7 @@ function drawWords() {
     if (part.mask) masks++;
     const under = memory.under(part);
     const hint = !part.mask ? 'Mask this word' : under ? `Put “${under}” back` : 'Take the first candidate';
-    pieces.push(make(part.mask ? 'button.slot' : 'button.word', { type: 'button', title: hint, click: () => toggle(part, number) }, part.text));
+    pieces.push(make(part.mask ? 'button.slot' : 'button.word', { title: hint, click: () => toggle(part, number) }, part.text));
   }
   words.replaceChildren(...pieces, text.slice(at));
   drawGuesses();
@@ -87,10 +88,10 @@ const fill = latest(async (signal) => {
   if (masks.length === 0) return { text, masks, columns: [] };
   const how = { ...ask(), signal };
   const columns = [];
-  const models = [['', await baseModel()], ['Tuned here', tunedModel()]].filter(([, model]) => model);
-  if (models.length > 1) models[0][0] = 'As it ships';
+  const base = await baseModel(), second = secondModel();
+  const models = second ? [{ title: 'As it ships', model: base }, second] : [{ title: '', model: base }];
   let milliseconds = 0;
-  for (const [title, model] of models) {
+  for (const { title, model } of models) {
     const start = performance.now();
     const found = await model.fill(text, how);
     milliseconds = performance.now() - start;
@@ -113,39 +114,11 @@ async function refresh() {
   }
 }
 
-/**
- * One candidate.
- * @typedef {object} Row
- * @property {(string | Node)[]} what a word, or a sentence with its words marked
- * @property {number} score
- * @property {string} hint
- * @property {() => void} take
- */
-
-/** Fills a list with rows; items that are there are used again, so that their bars move. @param {Row[]} rows */
-function drawRows(list, rows) {
-  while (list.children.length > rows.length) list.lastChild.remove();
-  while (list.children.length < rows.length)
-    list.append(make('li', null, make('button.candidate', { type: 'button' }, make('span.bar', { 'aria-hidden': 'true' }), make('span.what'), make('span.much'))));
-  rows.forEach(({ what, score, hint, take }, i) => {
-    const button = list.children[i].firstChild;
-    const [bar, word, much] = button.children;
-    bar.style.setProperty('--share', String(Math.max(score / rows[0].score, 0.004)));
-    word.replaceChildren(...what);
-    much.textContent = percent(score);
-    button.title = hint;
-    button.onclick = take;
-  });
-}
-
 /** Puts a word where a mask is. */
 function take(text, masks, number, word) {
   guesses = guesses.toSpliced(number, 1);
   setText(replaced(text, masks[number], word));
 }
-
-/** What a filling puts into the text, which knows about capitals and pieces of words. */
-const wordIn = ({ sequence, start, end }, text) => sequence.slice(start, sequence.length - (text.length - end));
 
 const rowOf = (f, masks, number, text) => ({
   what: [f.token_str], score: f.score, hint: `Put “${f.token_str}” there`, take: () => take(text, masks, number, wordIn(f, text)),
@@ -184,10 +157,9 @@ function draw({ text, masks, columns, joint, milliseconds }) {
   cards.querySelectorAll('.card').forEach((shown, i) => {
     $('h3', shown).textContent = joint ? 'Whole sentences' : count > 1 ? `Mask ${i + 1}` : 'Candidates';
     $('.where', shown).replaceChildren(...(joint ? [] : around(text, masks[i])));
-    shown.querySelectorAll('ol').forEach((list, c) => {
-      const { found } = columns[c];
-      drawRows(list, joint ? found.map((filled) => sentenceRow(filled, masks, text)) : found[i].map((f) => rowOf(f, masks, i, text)));
-    });
+    const rows = columns.map(({ found }) => (joint ? found.map((filled) => sentenceRow(filled, masks, text)) : found[i].map((f) => rowOf(f, masks, i, text))));
+    const most = Math.max(...rows.flat().map(({ score }) => score)); // all columns have one scale
+    shown.querySelectorAll('ol').forEach((list, c) => drawRows(list, rows[c], most));
   });
   const [{ found }] = columns;
   guesses = joint ? found[0]?.tokens ?? [] : found.map((list) => list[0]?.token_str);
@@ -254,5 +226,5 @@ write.addEventListener('input', () => {
 options.addEventListener('input', changed);
 options.addEventListener('submit', (event) => event.preventDefault());
 $('#fill-share').addEventListener('click', copyLink);
-$('#fill-examples').append(...EXAMPLES.map((text) => make('button.example', { type: 'button', click: () => setText(text) }, text.replaceAll(MASK, '___'))));
-events.addEventListener('tuned', refresh);
+$('#fill-examples').append(...EXAMPLES.map((text) => make('button.example', { click: () => setText(text) }, text.replaceAll(MASK, '___'))));
+events.addEventListener('second', refresh);

@@ -1,15 +1,16 @@
-// session.js - the models of the page: the one that ships, and the one that a training made of it. Tabs share them.
+// session.js - the models of the page: the one that ships, and a second one, which a training made or the user opened.
+// Tabs share them.
 import { loadModel } from '../index.js';
 
-/** Tells of `loading` (what is said of it), `ready` (the base model) and `tuned` (the other, or that there is none). */
+/** Tells of `loading` (progress of the download), `ready` (the base model is) and `second` (it is another now). */
 export const events = new EventTarget();
+
+const tell = (type, detail) => events.dispatchEvent(new CustomEvent(type, { detail }));
 
 /** @type {Promise<import('../model.js').Model> | undefined} */
 let base;
-/** @type {import('../model.js').Model | null} */
-let tuned = null;
-
-const tell = (type, detail) => events.dispatchEvent(new CustomEvent(type, { detail }));
+/** @type {{model: import('../model.js').Model, title: string} | null} */
+let second = null;
 
 /** The model that ships, loaded by the first who asks. */
 export function baseModel() {
@@ -26,16 +27,19 @@ export function baseModel() {
   return base;
 }
 
-/** A second copy of it, to be trained; it lives in the same worker. */
+/** Another copy of it, to be trained; it lives in the same worker. */
 export const anotherModel = () => loadModel();
 
-/** @returns {import('../model.js').Model | null} */
-export const tunedModel = () => tuned;
+/** A model of files that the user chose. @param {ArrayLike<File>} files */
+export const openModel = (files) => loadModel(files);
 
-/** @param {import('../model.js').Model | null} model */
-export async function setTuned(model) {
-  const old = tuned;
-  tuned = model;
-  tell('tuned', model);
-  if (old && old !== model) await old.dispose();
+/** The model beside the base model, if there is one. */
+export const secondModel = () => second;
+
+/** Puts a model beside the base model, in place of the one that was. */
+export async function setSecond(model, title) {
+  const old = second;
+  second = { model, title };
+  tell('second', second);
+  await old?.model.dispose();
 }
