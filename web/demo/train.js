@@ -24,6 +24,8 @@ let trainer = null;
 let trained = null;
 /** What its card says. */
 let story = '';
+/** Of each sentence that is watched. @type {WeakMap<Element, Record<string, import('./candidates.js').Row[]>>} */
+const predictions = new WeakMap();
 
 // ---- texts ----
 
@@ -164,11 +166,11 @@ function drawComparison() {
 async function compare(side, model) {
   for (const card of comparison.children) {
     const found = /** @type {any[]} */ (await model.fill(card.dataset.text, { top_k: 4 }));
-    card[side] = (Array.isArray(found[0]) ? found[0] : found).map(({ token_str, score }) => ({ what: [token_str], score }));
-    const { before, after = [] } = card;
-    const most = Math.max(...[...before, ...after].map(({ score }) => score)); // both sides have one scale
-    drawRows($('[data-side=before]', card), before, most);
-    drawRows($('[data-side=after]', card), after, most);
+    const rows = (Array.isArray(found[0]) ? found[0] : found).map(({ token_str, score }) => ({ what: [token_str], score }));
+    const sides = { ...predictions.get(card), [side]: rows };
+    predictions.set(card, sides);
+    const most = Math.max(...Object.values(sides).flat().map(({ score }) => score)); // both sides have one scale
+    for (const [name, shown] of Object.entries(sides)) drawRows($(`[data-side=${name}]`, card), shown, most);
   }
 }
 
