@@ -36,10 +36,10 @@ export { Trainer } from './trainer.js';
  *   needs a page that is cross-origin isolated
  * @property {'auto' | 'wasm'} [device]
  * @property {string} [instructionSet] "scalar" for the plain reference; the fastest unless given
- * @property {string | URL} [workerUrl] web/worker.js, if it has been moved
+ * @property {string | URL} [workerUrl] build-js/worker.js, if it has been moved; it is whole by itself
  * @property {string | URL | {simd128: string | URL, relaxed?: string | URL}} [wasmUrl] the WebAssembly files, if they
  *   have been moved
- * @property {() => any} [createWorker] instead of workerUrl: makes a worker that runs web/worker.js
+ * @property {() => any} [createWorker] instead of workerUrl: makes a worker that runs build-js/worker.js
  *
  * @typedef {object} LoadOptions
  * @property {'auto' | 'fp32' | 'fp16' | 'bf16' | 'q8' | 'int8'} [dtype='auto'] what the weights become; as stored
