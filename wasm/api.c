@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "service/service.h"
-#include "train/train.h"
 
 #define ABI 2
 
@@ -79,32 +78,6 @@ static bool have_service(void)
     return service || !fm_service_create(&service, true, &problem);
 }
 
-/* Random weights for a model that is to be trained. */
-static fm_status first_weights(const fm_model_files *files, void **data, size_t *size)
-{
-    fm_config config;
-    fm_parameters parameters = {0};
-    float *values = NULL;
-    const float **pointers = NULL;
-    uint8_t *built = NULL;
-    fm_status status = fm_config_parse(&config, files->config, files->config_size, "config.json", &problem);
-    if (!status) status = fm_parameters_make(&parameters, &config, &problem);
-    if (!status) {
-        values = fm_alloc((size_t)parameters.elements, sizeof *values);
-        pointers = calloc(parameters.count, sizeof *pointers);
-        if (!values || !pointers)
-            status = fm_fail_memory(&problem, (size_t)parameters.elements * sizeof *values, "the weights");
-    }
-    if (!status) status = fm_initialise(values, &config, &parameters, 42, false, NULL, &problem);
-    for (size_t i = 0; i < parameters.count && !status; i++) pointers[i] = values + parameters.list[i].offset;
-    if (!status) status = fm_weights_build(&built, size, &parameters, pointers, FM_STORED_F32, &problem);
-    *data = built;
-    free(pointers);
-    fm_free(values);
-    fm_parameters_free(&parameters);
-    return status;
-}
-
 /* A model from the bytes of its files; NULL for those that are not there, "" for the best instruction set. `weights`,
  * from api_alloc, is taken over, also on failure; without it the weights are random. Without a config it is a
  * tokenizer alone. Returns the number that requests name it by. */
@@ -128,7 +101,8 @@ uint32_t api_open(const char *config, size_t config_size, const char *json, size
         if (!status) fm_service_add_tokenizer(service, tokenizer, &number, &problem);
         return number;
     }
-    if (!status && !weights) status = first_weights(&files, &weights, &files.weights_size);
+    if (!status && !weights)
+        status = fm_service_first_weights(config, config_size, &weights, &files.weights_size, &problem);
     files.weights = weights;
     if (!status) status = fm_model_open_memory(&model, &files, &options, &problem);
     if (status) free(weights);

@@ -26,6 +26,7 @@ int cli_fill(int argc, char **argv);
 int cli_info(int argc, char **argv);
 int cli_quantize(int argc, char **argv);
 int cli_score(int argc, char **argv);
+int cli_serve(int argc, char **argv);
 int cli_tokenize(int argc, char **argv);
 int cli_train(int argc, char **argv);
 int cli_train_vocab(int argc, char **argv);

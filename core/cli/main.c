@@ -23,6 +23,7 @@ static const cli_command commands[] = {
     {"info", "show what a model folder holds", cli_info},
     {"quantize", "store a model in fewer bytes", cli_quantize},
     {"score", "tell how expected a text is", cli_score},
+    {"serve", "answer requests of other programs", cli_serve},
     {"tokenize", "show the tokens of a text", cli_tokenize},
     {"train", "train a model on texts", cli_train},
     {"train-vocab", "learn a vocabulary from texts", cli_train_vocab},

@@ -76,8 +76,8 @@ typedef struct option {
     const char *const *choices; /* NULL-terminated */
 } option;
 
-/* Reads the request's options. Whatever it has beside them, "op" and the members that name things (NULL-terminated)
- * is an error. */
+/* Reads the request's options. Whatever it has beside them, "op", "id" and the members that name things
+ * (NULL-terminated) is an error. */
 fm_status service_options(const call *c, const char *const *members, const option *options, size_t count);
 /* A list of texts that must be there; free(list). */
 fm_status service_texts(const call *c, const char *member, texts *found);

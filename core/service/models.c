@@ -84,6 +84,25 @@ fm_status service_replace(const call *c, kept *k, uint8_t *data, size_t size)
     return FM_OK;
 }
 
+fm_status fm_service_first_weights(const char *config, size_t config_size, void **data, size_t *size, fm_error *err)
+{
+    fm_config shape;
+    fm_parameters parameters = {0};
+    float *values = NULL;
+    const float **pointers = NULL;
+    uint8_t *built = NULL;
+    fm_status status = fm_config_parse(&shape, config, config_size, "config.json", err);
+    if (!status) status = fm_parameters_make(&parameters, &shape, err);
+    if (!status) status = service_values(&parameters, &values, &pointers, err);
+    if (!status) status = fm_initialise(values, &shape, &parameters, 42, false, NULL, err);
+    if (!status) status = fm_weights_build(&built, size, &parameters, pointers, FM_STORED_F32, err);
+    *data = built;
+    free(pointers);
+    fm_free(values);
+    fm_parameters_free(&parameters);
+    return status;
+}
+
 /* Gives a model its weights in another type of number. */
 fm_status service_convert(call *c)
 {

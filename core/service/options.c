@@ -77,7 +77,7 @@ static fm_status read_one(const call *c, const cJSON *item, const option *o)
 
 static bool is_member(const char *name, const char *const *members)
 {
-    if (strcmp(name, "op") == 0) return true;
+    if (strcmp(name, "op") == 0 || strcmp(name, "id") == 0) return true;
     for (; *members; members++)
         if (strcmp(name, *members) == 0) return true;
     return false;

@@ -1,7 +1,8 @@
 /* service.h - the door of core/service: the core as something that answers requests in JSON. WebAssembly's host
  * (wasm/api.c) and `fillmask serve` both speak it, so that a program sees no difference between them.
  *
- * A request is an object with "op" and what that operation takes; its answer is one JSON value. Models, corpora,
+ * A request is an object with "op" and what that operation takes, and an "id" if the host likes, which nothing here
+ * looks at; its answer is one JSON value. Models, corpora,
  * trainings and evaluations are kept here and named by numbers. Models come from the host, which has the files.
  * web/README.md lists the operations.
  */
@@ -21,6 +22,8 @@ void fm_service_destroy(fm_service *service); /* with all that it keeps; NULL is
 fm_status fm_service_add_model(fm_service *service, fm_model *model, void *data, uint32_t *number, fm_error *err);
 /* Takes over a tokenizer that has no model. */
 fm_status fm_service_add_tokenizer(fm_service *service, fm_tokenizer *tokenizer, uint32_t *number, fm_error *err);
+/* model.safetensors with random weights, for a model of this config.json that is to be trained; free(). */
+fm_status fm_service_first_weights(const char *config, size_t config_size, void **data, size_t *size, fm_error *err);
 /* NULL and an error if there is none of this number. */
 fm_model *fm_service_model(const fm_service *service, uint32_t number, fm_error *err);
 
