@@ -34,7 +34,8 @@ export { Trainer } from './trainer.js';
  * @typedef {object} EngineOptions  Models that are loaded with the same of these share one worker and its threads.
  * @property {number} [threads] that compute: one per processor, eight at most, unless given. In browsers, more than one
  *   needs a page that is cross-origin isolated
- * @property {'auto' | 'wasm'} [device]
+ * @property {'auto' | 'native' | 'wasm'} [device] what computes: in Node.js the native program, where it is built or
+ *   installed, unless given; in browsers WebAssembly
  * @property {string} [instructionSet] "scalar" for the plain reference; the fastest unless given
  * @property {string | URL} [workerUrl] build-js/worker.js, if it has been moved; it is whole by itself
  * @property {string | URL | {simd128: string | URL, relaxed?: string | URL}} [wasmUrl] the WebAssembly files, if they
@@ -80,6 +81,8 @@ class Engine {
 const engines = new Set();
 
 function engineFor(/** @type {EngineOptions} */ options) {
+  const { device = 'auto' } = options, { devices } = host();
+  if (device !== 'auto' && !devices.includes(device)) throw new FillmaskError('E_ARGUMENT', `device is "${device}"; here it must be one of ${['auto', ...devices].join(', ')}.`);
   for (const engine of engines) if (ENGINE_OPTIONS.every((name) => engine.options[name] === options[name])) return engine;
   const engine = new Engine(options);
   engines.add(engine);

@@ -31,6 +31,7 @@ function createWorker(url) {
 }
 
 setHost({
+  devices: ['wasm'],
   base,
   folder: (name) => (/^\.{0,2}\//.test(name) ? new URL(name, base()).href : null),
   start: (options) => (heard, died) => {

@@ -13,7 +13,8 @@ import { FillmaskError } from './errors.js';
  * @property {string | URL} [modelUrl] folder in which the folders of models are found by their names
  */
 
-const FILES = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json', 'vocab.txt'];
+/** What the files of a model are called. */
+export const FILES = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json', 'vocab.txt'];
 const DEFAULT_NAME = 'fillmask-small-en';
 
 /**

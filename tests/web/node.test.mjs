@@ -1,16 +1,15 @@
-// node.test.mjs - the package in Node.js against the native command line: each pipeline, tokens, kinds of models, and
-// how it ends.
+// node.test.mjs - the package in Node.js, on both of its devices, against the native command line: each pipeline, tokens,
+// kinds of models, and how it ends.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { dispose, loadModel, loadTokenizer, pipeline, Trainer } from '../../web/index-node.js';
 import { documents, folder, native as run } from '../wasm/helpers.mjs';
-import { root, serveFolder } from './helpers.mjs';
+import { bin, root, serveFolder } from './helpers.mjs';
 
-const device = 'wasm';
 const native = (...args) => JSON.parse(run(...args));
 const modelFolder = join(folder, 'model');
 after(dispose);
@@ -37,8 +36,13 @@ function same(found, expected, text) {
     same(found[key], ['start', 'end'].includes(key) ? unit(text, value) : value, text);
 }
 
-for (const instructionSet of ['auto', 'scalar'])
-  test(`fill-mask as the native command line does: ${instructionSet}`, async () => {
+/** Twice the same test. */
+const onEach = (name, run) => {
+  for (const device of ['native', 'wasm']) test(`${name}: ${device}`, () => run(device));
+};
+
+for (const [device, instructionSet] of [['native', 'auto'], ['wasm', 'auto'], ['wasm', 'scalar'], ['native', 'scalar']])
+  test(`fill-mask as the native command line does: ${device}, ${instructionSet}`, async () => {
     const fill = await pipeline('fill-mask', modelFolder, { device, instructionSet, threads: 1 });
     assert.equal(fill.model.info.instruction_set, instructionSet === 'scalar' ? 'scalar' : fill.model.info.instruction_set);
     assert.equal(fill.model.info.hidden, 48);
@@ -61,7 +65,7 @@ for (const instructionSet of ['auto', 'scalar'])
     await assert.rejects(fill(texts[0]), { code: 'E_CLOSED' });
   });
 
-test('scores and variants as the native command line has them', async () => {
+onEach('scores and variants as the native command line has them', async (device) => {
   const model = await loadModel(modelFolder, { device });
   const score = await pipeline('score', model), augment = await pipeline('augment', model);
   const all = ['The red cat sat on the mat.', 'naïve \u{1F600} cats'];
@@ -80,7 +84,7 @@ test('scores and variants as the native command line has them', async () => {
   await model.dispose();
 });
 
-test('encodes and decodes as the native command line does, with a model and without', async () => {
+onEach('encodes and decodes as the native command line does, with a model and without', async (device) => {
   const model = await loadModel(modelFolder, { device });
   for (const tokenizer of [model.tokenizer, await loadTokenizer(modelFolder, { device })]) {
     for (const text of ['The naïve cats, singing \u{1F600} 日 [MASK]!', '', ' \t\n', 'zzz \u{1F600}', 'a\0b']) {
@@ -104,7 +108,7 @@ test('encodes and decodes as the native command line does, with a model and with
   }
 });
 
-test('models from folders, URLs, blobs, buffers and names', async () => {
+onEach('models from folders, URLs, blobs, buffers and names', async (device) => {
   const { origin, requests } = await serveFolder({ folder });
   const read = (name) => readFileSync(join(modelFolder, name));
   const names = ['config.json', 'tokenizer.json', 'model.safetensors'];
@@ -144,7 +148,7 @@ test('models from folders, URLs, blobs, buffers and names', async () => {
   await assert.rejects(pipeline('translation'), { code: 'E_ARGUMENT', message: /fill-mask, augment, score/ });
 });
 
-test('weights become another type of number, and their files can be opened again', async () => {
+onEach('weights become another type of number, and their files can be opened again', async (device) => {
   const plain = await loadModel(modelFolder, { device });
   const [expected] = await plain.fill(texts[0]);
   for (const [dtype, stored, tolerance] of [['fp32', 'f32', 0], ['fp16', 'f16', 0.01], ['bf16', 'bf16', 0.03], ['q8', 'int8', 0.1]]) {
@@ -164,6 +168,7 @@ test('weights become another type of number, and their files can be opened again
 });
 
 test('loading and disposing fifty times leaves the memory of the worker flat', async () => {
+  const device = 'wasm';
   const other = await loadModel(modelFolder, { device }); // which keeps the worker
   let after3;
   for (let i = 0; i < 50; i++) {
@@ -177,7 +182,7 @@ test('loading and disposing fifty times leaves the memory of the worker flat', a
   await other.dispose();
 });
 
-test('aborts reject with the reason, and stop the work', async () => {
+onEach('aborts reject with the reason, and stop the work', async (device) => {
   const model = await loadModel(modelFolder, { device });
   const late = new AbortController();
   const long = 'The red cat sat on the mat. '.repeat(400); // about a minute of work
@@ -196,7 +201,7 @@ test('aborts reject with the reason, and stop the work', async () => {
   await model.dispose();
 });
 
-test('a script ends by itself, without dispose', () => {
+onEach('a script ends by itself, without dispose', (device) => {
   const script = `
     import { pipeline } from ${JSON.stringify(new URL('../../web/index-node.js', import.meta.url).href)};
     const fill = await pipeline('fill-mask', ${JSON.stringify(modelFolder)}, { device: '${device}', threads: 2 });
@@ -207,6 +212,7 @@ test('a script ends by itself, without dispose', () => {
 });
 
 test('when the worker dies, what is pending rejects, and the next call starts another one', async () => {
+  const device = 'wasm';
   let worker;
   process.once('worker', (started) => (worker = started));
   const model = await loadModel(modelFolder, { device, threads: 1 });
@@ -229,4 +235,35 @@ test('when the worker dies, what is pending rejects, and the next call starts an
   await trainer.dispose();
   await other.dispose();
   await model.dispose();
+});
+
+test('when the native program dies, what is pending rejects, and the next call starts another one', { skip: process.platform !== 'linux' }, async () => {
+  const device = 'native';
+  const children = () => readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+  const before = children();
+  const read = (name) => readFileSync(join(modelFolder, name));
+  const model = await loadModel({ 'config.json': read('config.json'), 'tokenizer.json': read('tokenizer.json'), 'model.safetensors': read('model.safetensors') }, { device, threads: 1 });
+  const [child] = children().filter((pid) => !before.includes(pid));
+  const expected = await model.fill(texts[0]);
+  const pending = assert.rejects(model.score('The red cat sat on the mat. '.repeat(4000)), { code: 'E_CRASHED', message: /native program of Fillmask ended \(SIGKILL\)/ });
+  setTimeout(() => process.kill(child, 'SIGKILL'), 50);
+  await pending;
+  assert.deepEqual(await model.fill(texts[0]), expected);
+  await model.dispose();
+});
+
+test('the native program is found where it should be, and only of this version', () => {
+  const index = JSON.stringify(new URL('../../web/index-node.js', import.meta.url).href);
+  const script = (device) => `
+    import { pipeline } from ${index};
+    const fill = await pipeline('fill-mask', ${JSON.stringify(modelFolder)}, { device: '${device}' }).catch((error) => console.log(error.code, error.message));
+    if (fill) console.log(['relaxed', 'simd128'].includes(fill.model.info.instruction_set) ? 'wasm' : 'native');`;
+  const run = (device, env) => spawnSync(process.execPath, ['--input-type=module', '-e', script(device)], { encoding: 'utf8', env: { PATH: '/nowhere', ...env } }).stdout;
+  assert.equal(run('auto', { FILLMASK_BIN: bin }), 'native\n');
+  assert.equal(run('auto', { FILLMASK_BIN: '/nowhere/fillmask' }), 'wasm\n');
+  assert.match(run('native', { FILLMASK_BIN: '/nowhere/fillmask' }), /^E_UNSUPPORTED There is no native program: \/nowhere\/fillmask, which FILLMASK_BIN names, cannot be run\./);
+  const old = join(folder, 'bin');
+  mkdirSync(old);
+  writeFileSync(join(old, 'fillmask'), '#!/bin/sh\necho fillmask 0.0.1\n', { mode: 0o755 });
+  assert.match(run('native', { FILLMASK_BIN: join(old, 'fillmask') }), /is fillmask 0\.0\.1, and not /);
 });

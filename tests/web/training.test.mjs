@@ -21,12 +21,17 @@ const run = async (trainer) => {
   return reports;
 };
 
-test('steps equal the native ones to float tolerance', async (t) => {
+/** Twice the same test. */
+const onEach = (name, body) => {
+  for (const device of ['native', 'wasm']) test(`${name}: ${device}`, (t) => body(device, t));
+};
+
+onEach('steps equal the native ones to float tolerance', async (device, t) => {
   const steps = 2, { learning_rate } = training;
-  native('train', '-m', 'model', '--data', 'texts.jsonl', '--quiet', '-o', 'two-steps', ...asArguments({ ...training, steps }));
-  const expected = tensors(readFileSync(join(folder, 'two-steps', 'model.safetensors')));
+  native('train', '-m', 'model', '--data', 'texts.jsonl', '--quiet', '-o', `two-steps-${device}`, ...asArguments({ ...training, steps }));
+  const expected = tensors(readFileSync(join(folder, `two-steps-${device}`, 'model.safetensors')));
   const before = tensors(readFileSync(join(modelFolder, 'model.safetensors')));
-  const model = await open();
+  const model = await open({ device });
   const trainer = new Trainer(model, { ...options, steps });
   const reports = await run(trainer);
   assert.equal(await trainer.apply(), model);
@@ -85,8 +90,8 @@ test('a model from nothing learns, is measured on the way, and can be used while
   await model.dispose();
 });
 
-test('evaluates as the native command line does, from lists and from files', async () => {
-  const model = await open();
+onEach('evaluates as the native command line does, from lists and from files', async (device) => {
+  const model = await open({ device });
   const printed = JSON.parse(native('eval', '-m', 'model', '--data', 'texts.jsonl', '--length', '32', '--json', '--quiet'));
   const events = [];
   const csv = 'id,body\n' + documents.map((text, i) => `${i},"${text}"\r\n`).join('');
@@ -112,8 +117,8 @@ test('evaluates as the native command line does, from lists and from files', asy
   await model.dispose();
 });
 
-test('a training can be paused, left and resumed, and comes to the same', async () => {
-  const model = await open();
+onEach('a training can be paused, left and resumed, and comes to the same', async (device) => {
+  const model = await open({ device });
   const straight = new Trainer(model, { ...options, steps: 4 });
   const expected = (await run(straight)).map((r) => r.loss);
   await straight.dispose();
@@ -142,8 +147,8 @@ test('a training can be paused, left and resumed, and comes to the same', async 
   await model.dispose();
 });
 
-test('aborting a training, and what can still be done with it', async () => {
-  const model = await open();
+onEach('aborting a training, and what can still be done with it', async (device) => {
+  const model = await open({ device });
   const original = await weightsOf(model);
   const controller = new AbortController();
   const trainer = new Trainer(model, { ...options, steps: 1000, signal: controller.signal });
