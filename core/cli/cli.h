@@ -71,7 +71,7 @@ typedef struct cli_usage {
 } cli_usage;
 
 /* Of --isa, wherever there is one. */
-#define CLI_SETS_HELP "instruction set: auto, avx512bf16, avx512, avx2 or scalar (default auto)"
+#define CLI_SETS_HELP "instruction set: auto, amx, avx512bf16, avx512, avx2 or scalar (default auto)"
 
 /* Reads the arguments. False: the command ends with *exit_code now, after --help or a usage error, which has been
  * printed. `operands` may be NULL if there are none. The caller frees the lists in either case. */

@@ -95,7 +95,7 @@ typedef struct fm_ops {
                                 fm_tensor d_out, fm_tensor sum, fm_tensor gamma, fm_tensor stats,
                                 const fm_dropout *before, const fm_dropout *after, const fm_packing *packing);
 
-    /* Of the products of linear and linear_backward from here on; f32 until told otherwise. */
+    /* Of the products of linear, attention and their backward twins from here on; f32 until told otherwise. */
     void (*precision)(fm_backend *b, fm_precision precision);
     /* y (M, N) = epilogue(x (M, K) w (N, K)^T + bias (1, N)). With GELU (erf form, Hendrycks and Gimpel 2016) the
      * argument is kept in pre (M, N) if given. */

@@ -335,13 +335,14 @@ static void make_products(rig *r)
     }
 }
 
-/* The definition of a bf16 product leaves no freedom, so what has the instruction gives what emulates it. */
+/* Sets that sum in the order of k have no freedom in a product of bf16, so what has the instruction gives what emulates
+ * it. AMX sums in another order. */
 static void bf16_products_are_the_same_on_every_set(void **state)
 {
     (void)state;
     fm_buffer seen[2] = {{0}, {0}};
     for (const char *const *set = fm_cpu_instruction_sets(); *set; set++) {
-        if (!fm_cpu_has(*set)) continue;
+        if (!fm_cpu_has(*set) || strcmp(*set, "amx") == 0) continue;
         rig r = open_rig(*set, 1);
         r.ops->precision(r.backend, FM_PRECISION_BF16);
         make_products(&r);
@@ -934,7 +935,7 @@ static void unknown_sets(void **state)
     fm_backend *b;
     assert_int_equal(fm_cpu_create(&b, "sse9", 1, &err), FM_E_ARGUMENT);
     assert_null(b);
-    assert_non_null(strstr(err.text, "\"sse9\" is unknown; use avx512bf16, avx512, avx2, scalar or auto."));
+    assert_non_null(strstr(err.text, "\"sse9\" is unknown; use amx, avx512bf16, avx512, avx2, scalar or auto."));
     setenv("FILLMASK_ISA", "AVX2", 1);
     assert_int_equal(fm_cpu_create(&b, NULL, 1, &err), FM_E_ARGUMENT);
     assert_non_null(strstr(err.text, "FILLMASK_ISA"));

@@ -29,7 +29,7 @@ static size_t next_size(size_t n)
 
 static const fm_kernels *const vector_sets[] = {
 #if defined(__x86_64__)
-    &fm_kernels_avx512bf16, &fm_kernels_avx512, &fm_kernels_avx2,
+    &fm_kernels_amx, &fm_kernels_avx512bf16, &fm_kernels_avx512, &fm_kernels_avx2,
 #elif defined(__wasm_simd128__)
     &fm_kernels_wasm,
 #endif
@@ -129,10 +129,13 @@ static double bf16_of(float x)
 }
 
 /* The number of line i and place k in a panel. */
-static double panel_at(const fm_product_kernels *kernels, const float *panel, size_t width, size_t i, size_t k)
+static double panel_at(const fm_product_kernels *kernels, bool left, const float *panel, size_t width, size_t i,
+                       size_t k)
 {
     uint32_t word;
-    memcpy(&word, panel + k / kernels->fold * width + i, sizeof word);
+    size_t w = k / kernels->fold, grain = kernels->grain;
+    size_t at = left ? w / grain * grain * width + i * grain + w % grain : w * width + i;
+    memcpy(&word, panel + at, sizeof word);
     if (kernels->fold == 2) word = k % 2 == 0 ? word & 0xffff0000u : word << 16;
     float value;
     memcpy(&value, &word, sizeof value);
@@ -141,7 +144,16 @@ static double panel_at(const fm_product_kernels *kernels, const float *panel, si
 
 static size_t words_of(const fm_product_kernels *kernels, size_t depth)
 {
-    return (depth + kernels->fold - 1) / kernels->fold;
+    size_t all = (size_t)kernels->fold * kernels->grain;
+    return (depth + all - 1) / all * kernels->grain;
+}
+
+static void run_tile(const fm_product_kernels *kernels, size_t rows, size_t words, const float *a, const float *b,
+                     float *c, size_t ldc, bool add)
+{
+    if (kernels->begin) kernels->begin();
+    kernels->tile(rows, words, a, b, c, ldc, add);
+    if (kernels->end) kernels->end();
 }
 
 static void check_tile(const fm_kernels *set)
@@ -152,8 +164,8 @@ static void check_tile(const fm_kernels *set)
         size_t k = depths[at / FM_PRECISIONS], mr = kernels->mr, nr = kernels->nr, words = words_of(kernels, k);
         float *a = whole_numbers(mr * k, 1), *b = whole_numbers(k * nr, 2);
         float *left = row_of(words * mr), *right = row_of(words * nr);
-        kernels->pack_rows(left, a, k, mr, mr, k);
-        kernels->pack_columns(right, b, nr, nr, nr, k);
+        kernels->left.rows(left, a, k, mr, mr, k);
+        kernels->right.columns(right, b, nr, nr, nr, k);
         for (size_t rows = 1; rows <= mr; rows++)
             for (int add = 0; add < 2; add++)
                 for (size_t gap = 0; gap < 4; gap += 3) {
@@ -165,7 +177,7 @@ static void check_tile(const fm_kernels *set)
                             for (size_t l = 0; l < k; l++) sum += a[i * k + l] * b[l * nr + j];
                             expected[i * ldc + j] = sum;
                         }
-                    kernels->tile(rows, words, left, right, c, ldc, add);
+                    run_tile(kernels, rows, words, left, right, c, ldc, add);
                     expect_row(set, "tile", size, c, expected, 0.0, 0.0); /* with the gaps between rows */
                     free_row(c);
                     free_row(expected);
@@ -188,9 +200,9 @@ static void check_tile_special(const fm_kernels *set)
         a[2 * mr + 1] = NAN;
         b[3 * nr + 2] = INFINITY;
         for (size_t i = 0; i < mr; i++) a[3 * mr + i] = 1.0f;
-        kernels->pack_columns(left, a, mr, mr, mr, k);
-        kernels->pack_columns(right, b, nr, nr, nr, k);
-        kernels->tile(mr, words, left, right, c, nr, false);
+        kernels->left.columns(left, a, mr, mr, mr, k);
+        kernels->right.columns(right, b, nr, nr, nr, k);
+        run_tile(kernels, mr, words, left, right, c, nr, false);
         for (size_t i = 0; i < mr; i++)
             for (size_t j = 0; j < nr; j++) {
                 if (i == 1) assert_true(isnan(c[i * nr + j]));
@@ -205,27 +217,40 @@ static void check_tile_special(const fm_kernels *set)
     }
 }
 
-/* A product of bf16 is exact as a float, so all sets, which sum in the same order, get the same bits. */
+/* c and a sum of bf16 products over k, in the order that the set has: that of k, and then c; or for amx, c first, then
+ * blocks of 32 whose even and odd places are summed apart. The products are exact as floats, so the bits are given. */
+static float sum_of_bf16(bool blocks, float c, const float *a, const float *b, size_t k)
+{
+    float total = blocks ? c : 0.0f;
+    for (size_t at = 0; at < k; at += 32) {
+        float sums[2] = {0.0f, 0.0f};
+        for (size_t l = at; l < k && l < at + 32; l++) {
+            float product = (float)(bf16_of(a[l]) * bf16_of(b[l]));
+            if (blocks) sums[l % 2] += product;
+            else total += product;
+        }
+        if (blocks) total += sums[0] + sums[1];
+    }
+    return blocks ? total : c + total;
+}
+
 static void check_tile_bits(const fm_kernels *set)
 {
     static const size_t depths[] = {1, 2, 5, 96, 289};
     const fm_product_kernels *kernels = &set->products[FM_PRECISION_BF16];
+    bool blocks = kernels->grain > 1;
     for (size_t d = 0; d < sizeof depths / sizeof *depths; d++) {
         size_t k = depths[d], mr = kernels->mr, nr = kernels->nr, words = words_of(kernels, k);
         float *a = random_row(mr * k, 8, 0.1f, 1.0f), *b = random_row(nr * k, 9, -0.1f, 2.0f);
         float *left = row_of(words * mr), *right = row_of(words * nr), *c = random_row(mr * nr, 10, 0.0f, 1.0f);
         float *expected = copy_row(mr * nr, c);
-        kernels->pack_rows(left, a, k, mr, mr, k);
-        kernels->pack_rows(right, b, k, nr, nr, k);
-        kernels->tile(mr, words, left, right, c, nr, true);
+        kernels->left.rows(left, a, k, mr, mr, k);
+        kernels->right.rows(right, b, k, nr, nr, k);
+        run_tile(kernels, mr, words, left, right, c, nr, true);
         for (size_t i = 0; i < mr; i++)
             for (size_t j = 0; j < nr; j++) {
-                float sum = 0.0f;
-                for (size_t l = 0; l < k; l++) {
-                    float product = (float)(bf16_of(a[i * k + l]) * bf16_of(b[j * k + l]));
-                    sum += product;
-                }
-                expected[i * nr + j] += sum;
+                float *to = expected + i * nr + j;
+                *to = sum_of_bf16(blocks, *to, a + i * k, b + j * k, k);
             }
         expect_row(set, "tile of bf16", mr * nr, c, expected, 0.0, 0.0);
         free_row(a);
@@ -245,20 +270,23 @@ static void strew_specials(float *x, size_t n)
     for (size_t i = 0; i < sizeof bits / sizeof *bits && 7 * i < n; i++) memcpy(x + 7 * i, &bits[i], sizeof *x);
 }
 
-static void check_panel(const fm_kernels *set, size_t precision, bool rows, size_t width, size_t count, size_t depth)
+static void check_panel(const fm_kernels *set, size_t precision, bool left, bool rows, size_t count, size_t depth)
 {
     const fm_product_kernels *kernels = &set->products[precision];
+    const fm_packers *pack = left ? &kernels->left : &kernels->right;
+    size_t width = left ? kernels->mr : kernels->nr;
     size_t stride = (rows ? depth : count) + 3, lines = rows ? count : depth;
     size_t size = (lines - 1) * stride + (rows ? depth : count), words = words_of(kernels, depth);
     float *from = random_row(size, 6, 0.0f, 3.0f), *to = row_of(width * words);
     strew_specials(from, size);
     memset(to, 0xff, width * words * sizeof *to);
-    (rows ? kernels->pack_rows : kernels->pack_columns)(to, from, stride, count, width, depth);
+    (rows ? pack->rows : pack->columns)(to, from, stride, count, width, depth);
     for (size_t k = 0; k < words * kernels->fold; k++)
         for (size_t i = 0; i < width; i++) {
             float value = i < count && k < depth ? from[rows ? i * stride + k : k * stride + i] : 0.0f;
-            expect(set, rows ? "pack_rows" : "pack_columns", depth, k * width + i, panel_at(kernels, to, width, i, k),
-                   precision == FM_PRECISION_BF16 ? bf16_of(value) : value, 0.0);
+            expect(set, rows ? "packing rows" : "packing columns", depth, k * width + i,
+                   panel_at(kernels, left, to, width, i, k), precision == FM_PRECISION_BF16 ? bf16_of(value) : value,
+                   0.0);
         }
     free_row(from);
     free_row(to);
@@ -268,12 +296,11 @@ static void check_packing(const fm_kernels *set)
 {
     static const size_t depths[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 53};
     for (size_t p = 0; p < FM_PRECISIONS; p++) {
-        size_t widths[] = {set->products[p].mr, set->products[p].nr};
         for (size_t d = 0; d < sizeof depths / sizeof *depths; d++)
-            for (size_t w = 0; w < 2; w++)
-                for (size_t count = 1; count <= widths[w]; count++) {
-                    check_panel(set, p, true, widths[w], count, depths[d]);
-                    check_panel(set, p, false, widths[w], count, depths[d]);
+            for (int left = 0; left < 2; left++)
+                for (size_t count = 1; count <= (left ? set->products[p].mr : set->products[p].nr); count++) {
+                    check_panel(set, p, left, true, count, depths[d]);
+                    check_panel(set, p, left, false, count, depths[d]);
                 }
     }
 }

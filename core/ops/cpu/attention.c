@@ -39,7 +39,8 @@ static fm_drop_stream stream_of(const pass *x, const part *at, size_t row)
 /* to (length, length) = left right^T, both (length, width) inside rows of `stride`. */
 static void scores(const pass *x, const part *at, float *to, const float *left, const float *right, float *memory)
 {
-    cpu_product p = {.m = at->length,
+    cpu_product p = {.precision = x->cpu->precision,
+                     .m = at->length,
                      .n = at->length,
                      .k = x->width,
                      .a = {left + at->base, x->stride, false},
@@ -53,7 +54,8 @@ static void scores(const pass *x, const part *at, float *to, const float *left, 
 static void weighted(const pass *x, const part *at, float *to, const float *weights, bool turned, const float *values,
                      float *memory)
 {
-    cpu_product p = {.m = at->length,
+    cpu_product p = {.precision = x->cpu->precision,
+                     .m = at->length,
                      .n = x->width,
                      .k = at->length,
                      .a = {weights, at->length, turned},
@@ -131,12 +133,12 @@ static void backward_task(void *context, size_t index, int worker)
 
 /* Floats that a worker needs: `squares` squares of the longest sequence, and what a product packs. SIZE_MAX if the
  * squares are beyond all memory; the rest is small beside them. */
-static size_t memory_of(const fm_kernels *kernels, size_t longest, size_t width, size_t squares)
+static size_t memory_of(const fm_kernels *kernels, fm_precision precision, size_t longest, size_t width, size_t squares)
 {
     size_t square;
     if (!fm_size_mul(longest, longest, &square) || square > SIZE_MAX / 16) return SIZE_MAX;
-    size_t across = cpu_small_size(kernels, longest, longest, width),
-           along = cpu_small_size(kernels, longest, width, longest);
+    size_t across = cpu_small_size(kernels, precision, longest, longest, width),
+           along = cpu_small_size(kernels, precision, longest, width, longest);
     size_t all = squares * square + (across > along ? across : along);
     return (all + 15) / 16 * 16; /* workers do not share cache lines */
 }
@@ -153,7 +155,7 @@ static bool begin(pass *x, fm_backend *b, fm_tensor q, fm_tensor k, fm_tensor v,
                 .width = width,
                 .stride = q.cols,
                 .longest = longest,
-                .memory = memory_of(c->kernels, longest, width, squares),
+                .memory = memory_of(c->kernels, c->precision, longest, width, squares),
                 .starts = cpu_words(c, packing->starts),
                 .q = cpu_floats(c, q),
                 .k = cpu_floats(c, k),

@@ -7,7 +7,7 @@
 
 static const fm_kernels *const sets[] = {
 #if defined(__x86_64__)
-    &fm_kernels_avx512bf16, &fm_kernels_avx512, &fm_kernels_avx2,
+    &fm_kernels_amx, &fm_kernels_avx512bf16, &fm_kernels_avx512, &fm_kernels_avx2,
 #elif defined(__wasm_simd128__)
     &fm_kernels_wasm,
 #endif
@@ -133,8 +133,9 @@ static const float *packed_of(cpu *c, fm_tensor w)
     if (c->precision != FM_PRECISION_F32 || !buffer->imported || w.offset != 0 || elements_of(w) != buffer->elements)
         return NULL;
     if (!buffer->packed) {
-        buffer->packed = fm_alloc(cpu_packed_size(c->kernels, w.rows, w.cols), sizeof(float));
-        if (buffer->packed) cpu_pack(c, buffer->packed, (cpu_matrix){cpu_floats(c, w), w.cols, true}, w.rows, w.cols);
+        buffer->packed = fm_alloc(cpu_packed_size(c->kernels, c->precision, w.rows, w.cols), sizeof(float));
+        if (buffer->packed)
+            cpu_pack(c, c->precision, buffer->packed, (cpu_matrix){cpu_floats(c, w), w.cols, true}, w.rows, w.cols);
     }
     return buffer->packed;
 }
@@ -200,8 +201,7 @@ static void destroy(fm_backend *b)
         fm_free(c->buffers[i].packed);
     }
     free(c->buffers);
-    fm_free(c->left);
-    fm_free(c->right);
+    cpu_gemm_free(c);
     fm_free(c->scratch);
     fm_pool_destroy(c->pool);
     free(c);
@@ -236,6 +236,7 @@ const char *const *fm_cpu_instruction_sets(void)
 {
     static const char *const names[] = {
 #if defined(__x86_64__)
+        "amx",
         "avx512bf16",
         "avx512",
         "avx2",
@@ -279,7 +280,7 @@ static fm_status choose(const fm_kernels **kernels, const char *name, fm_error *
     *kernels = cpu_find_set(name);
     if (!*kernels)
         return fm_fail(err, FM_E_ARGUMENT,
-                       "The instruction set \"%.40s\"%s is unknown; use avx512bf16, avx512, avx2, scalar or auto.",
+                       "The instruction set \"%.40s\"%s is unknown; use amx, avx512bf16, avx512, avx2, scalar or auto.",
                        name, from);
     if (!(*kernels)->supported())
         return fm_fail(err, FM_E_UNSUPPORTED, "This machine lacks the instruction set \"%s\"%s; use auto.", name, from);
@@ -299,7 +300,6 @@ fm_status fm_cpu_create(fm_backend **backend, const char *instruction_set, int t
     uint32_t none;
     status = add_buffer(c, (cpu_buffer){0}, &none, err);
     if (!status) status = fm_pool_create(&c->pool, threads, err);
-    if (!status) status = cpu_gemm_create(c, err);
     if (status) {
         destroy(&c->backend);
         return status;

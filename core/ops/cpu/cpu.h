@@ -13,6 +13,12 @@ typedef struct cpu_buffer {
     float *packed; /* of an imported matrix that was a right-hand side: packed once and kept */
 } cpu_buffer;
 
+/* Packed panels of one side of a product, in memory that grows with what is asked for. */
+typedef struct cpu_panels {
+    float *words;
+    size_t size;
+} cpu_panels;
+
 typedef struct cpu {
     fm_backend backend;
     fm_pool *pool;
@@ -20,10 +26,10 @@ typedef struct cpu {
     cpu_buffer *buffers; /* handle 0 is unused */
     size_t count, capacity;
     fm_error first_error;   /* since the last finish() */
-    float *left, *right;    /* packed blocks of the two operands of a product */
+    cpu_panels left, right; /* of the product that runs */
     float *scratch;         /* for the operation that runs */
     size_t scratch_size;    /* floats */
-    fm_precision precision; /* of linear and linear_backward */
+    fm_precision precision; /* of products */
 } cpu;
 
 /* The kernels of an instruction set, NULL if this build lacks it. */
@@ -49,7 +55,7 @@ typedef struct cpu_product {
     fm_precision precision;
     size_t m, n, k;
     cpu_matrix a, b;     /* (m, k) and (k, n) */
-    const float *packed; /* all of b as cpu_pack made it, or NULL; for f32 alone */
+    const float *packed; /* all of b as cpu_pack made it in this precision, or NULL */
     float *c;            /* (m, n) */
     size_t stride;       /* of c */
     bool add;            /* to what c holds */
@@ -60,14 +66,13 @@ typedef struct cpu_product {
     size_t pre_stride;
 } cpu_product;
 
-/* Memory for the packed blocks; called once. */
-fm_status cpu_gemm_create(cpu *c, fm_error *err);
 /* Over the whole pool. Sums over k in one fixed order. */
 void cpu_gemm(cpu *c, const cpu_product *p);
-size_t cpu_packed_size(const fm_kernels *kernels, size_t n, size_t k);
-void cpu_pack(cpu *c, float *packed, cpu_matrix b, size_t n, size_t k);
+void cpu_gemm_free(cpu *c);
+size_t cpu_packed_size(const fm_kernels *kernels, fm_precision precision, size_t n, size_t k);
+void cpu_pack(cpu *c, fm_precision precision, float *packed, cpu_matrix b, size_t n, size_t k);
 /* On one thread with memory of the caller: cpu_small_size() floats. No bias, no gelu, nothing packed. */
-size_t cpu_small_size(const fm_kernels *kernels, size_t m, size_t n, size_t k);
+size_t cpu_small_size(const fm_kernels *kernels, fm_precision precision, size_t m, size_t n, size_t k);
 void cpu_gemm_small(const fm_kernels *kernels, const cpu_product *p, float *memory);
 
 /* ---- rows.c and attention.c: entries of the table ---- */

@@ -1,18 +1,17 @@
 /* gemm.c - matrix products of the cpu backend: blocking, packing and threads around the kernels' tile, after Goto and
  * van de Geijn 2008, "Anatomy of high-performance matrix multiplication". It knows nothing of tensors.
  *
- * The right-hand side is packed a block of DEPTH x COLUMNS at a time into panels of nr columns, the left-hand side a
- * block of ROWS x DEPTH into panels of mr rows, both by all threads; then the threads share out pieces of the result.
- * A result element is summed over k in blocks of the same size whatever the threads do. */
+ * The right-hand side is packed into panels of nr columns, all of it if it is not too large, the left-hand side a block
+ * of rows at a time into panels of mr rows, both by all threads; then the threads share out pieces of the result. A
+ * result element is summed over k in blocks of the same size whatever the threads do. */
 #include "ops/cpu/cpu.h"
 
 #include <string.h>
 
-#define DEPTH 288                /* k of a block: a panel of the right-hand side stays in the first cache */
-#define UNIT 2                   /* of it: as many as a word of a panel may hold */
-#define ROWS 768                 /* m of a block */
-#define COLUMNS 2304             /* n of a block */
-#define LEFT ((size_t)512 << 10) /* words of the packed left-hand side */
+#define UNIT 2                  /* numbers that the blocks of k are made of, at least; every set has the same blocks */
+#define ROWS 768                /* m of a block */
+#define LEFT ((size_t)1 << 19)  /* words of the packed left-hand side, at most */
+#define RIGHT ((size_t)1 << 22) /* and of the right-hand one */
 #define PIECE_ROWS 192
 #define PIECE_COLUMNS 128
 
@@ -39,7 +38,14 @@ static size_t even_part(size_t n, size_t most, size_t unit)
 /* Words of a panel's line that has `depth` numbers. */
 static size_t words_of(const fm_product_kernels *kernels, size_t depth)
 {
-    return (depth + kernels->fold - 1) / kernels->fold;
+    return round_up((depth + kernels->fold - 1) / kernels->fold, kernels->grain);
+}
+
+/* Numbers of a line that are summed at once, of k. */
+static size_t depth_of(const fm_product_kernels *kernels, size_t k)
+{
+    size_t unit = (size_t)kernels->fold * kernels->grain;
+    return even_part(k, kernels->depth, unit > UNIT ? unit : UNIT);
 }
 
 static const float *element(cpu_matrix x, size_t i, size_t j)
@@ -51,16 +57,16 @@ static const float *element(cpu_matrix x, size_t i, size_t j)
 static void pack_left(const fm_product_kernels *kernels, float *to, cpu_matrix a, size_t row, size_t at, size_t lines,
                       size_t depth)
 {
-    (a.turned ? kernels->pack_columns : kernels->pack_rows)(to, element(a, row, at), a.stride, lines, kernels->mr,
-                                                            depth);
+    const fm_packers *pack = &kernels->left;
+    (a.turned ? pack->columns : pack->rows)(to, element(a, row, at), a.stride, lines, kernels->mr, depth);
 }
 
 /* Rows [at, at + depth) and columns [column, column + lines) of b. */
 static void pack_right(const fm_product_kernels *kernels, float *to, cpu_matrix b, size_t column, size_t at,
                        size_t lines, size_t depth)
 {
-    (b.turned ? kernels->pack_rows : kernels->pack_columns)(to, element(b, at, column), b.stride, lines, kernels->nr,
-                                                            depth);
+    const fm_packers *pack = &kernels->right;
+    (b.turned ? pack->rows : pack->columns)(to, element(b, at, column), b.stride, lines, kernels->nr, depth);
 }
 
 /* ---- tiles ---- */
@@ -79,6 +85,7 @@ static void tiles(const fm_product_kernels *kernels, size_t rows, size_t cols, s
                   const float *b, float *c, size_t stride, bool add)
 {
     size_t mr = kernels->mr, nr = kernels->nr;
+    if (kernels->begin) kernels->begin();
     for (size_t j = 0; j < cols; j += nr)
         for (size_t i = 0; i < rows; i += mr) {
             size_t height = smaller(mr, rows - i), width = smaller(nr, cols - j);
@@ -94,6 +101,7 @@ static void tiles(const fm_product_kernels *kernels, size_t rows, size_t cols, s
                 for (size_t x = 0; x < width; x++)
                     to[y * stride + x] = (add ? to[y * stride + x] : 0.0f) + whole[y * nr + x];
         }
+    if (kernels->end) kernels->end();
 }
 
 static void finish_rows(const fm_kernels *kernels, const cpu_product *p, size_t row, size_t column, size_t rows,
@@ -109,22 +117,29 @@ static void finish_rows(const fm_kernels *kernels, const cpu_product *p, size_t 
 
 /* ---- the product over all threads ---- */
 
-/* A block of the result, and the part of k that is summed at once: all of it if the right-hand side is packed already,
- * so that there is one wait for the other threads instead of one for each DEPTH. */
+/* A block of the result, and the part of k that is summed at once: all of it if the packed sides have room for that, so
+ * that there is one wait for the other threads instead of one for each depth. */
 typedef struct block {
     cpu *cpu;
     const cpu_product *p;
     const fm_product_kernels *kernels;
     size_t row, rows, column, cols, at, end;
-    size_t depth; /* of the parts of k whose sums are added up one after the other */
-    size_t right_panels, left_panels, panels_each;
+    size_t depth;                                  /* of the parts of k whose sums are added up one after the other */
+    const float *right;                            /* the panels of the right-hand side for the part of k from `at` */
+    size_t padded;                                 /* columns that they have */
+    size_t left_panels, right_panels, panels_each; /* to pack */
     size_t piece_rows, piece_cols, pieces_across;
 } block;
 
-/* The panels of the block's left-hand side for the part of k from `at`. */
+/* Panels of one side of the block for the part of k from `at`, where that side has `lines`. */
+static size_t part_offset(const block *x, size_t at, size_t lines)
+{
+    return words_of(x->kernels, at - x->at) * lines;
+}
+
 static float *left_panels(const block *x, size_t at)
 {
-    return x->cpu->left + (at - x->at) / x->kernels->fold * x->left_panels * x->kernels->mr;
+    return x->cpu->left.words + part_offset(x, at, x->left_panels * x->kernels->mr);
 }
 
 /* A task packs panels_each panels of either side; the right-hand ones come first. */
@@ -139,8 +154,8 @@ static void pack_task(void *context, size_t index, int worker)
             size_t depth = smaller(x->depth, x->end - at), words = words_of(kernels, depth);
             if (panel < x->right_panels) {
                 size_t column = panel * kernels->nr;
-                pack_right(kernels, x->cpu->right + column * words, x->p->b, x->column + column, at,
-                           smaller(kernels->nr, x->cols - column), depth);
+                pack_right(kernels, x->cpu->right.words + part_offset(x, at, x->padded) + column * words, x->p->b,
+                           x->column + column, at, smaller(kernels->nr, x->cols - column), depth);
             } else {
                 size_t row = (panel - x->right_panels) * kernels->mr;
                 pack_left(kernels, left_panels(x, at) + row * words, x->p->a, x->row + row, at,
@@ -154,29 +169,52 @@ static void piece_task(void *context, size_t index, int worker)
     (void)worker;
     const block *x = context;
     const cpu_product *p = x->p;
-    const fm_product_kernels *kernels = x->kernels;
     size_t row = index / x->pieces_across * x->piece_rows, column = index % x->pieces_across * x->piece_cols;
     size_t rows = smaller(x->piece_rows, x->rows - row), cols = smaller(x->piece_cols, x->cols - column);
     float *c = p->c + (x->row + row) * p->stride + x->column + column;
     for (size_t at = x->at; at < x->end; at += x->depth) {
-        size_t words = words_of(kernels, smaller(x->depth, x->end - at));
-        const float *right = p->packed
-                                 ? p->packed + words_of(kernels, at) * round_up(p->n, kernels->nr) + x->column * words
-                                 : x->cpu->right;
-        tiles(kernels, rows, cols, words, left_panels(x, at) + row * words, right + column * words, c, p->stride,
-              p->add || at > 0);
+        size_t words = words_of(x->kernels, smaller(x->depth, x->end - at));
+        tiles(x->kernels, rows, cols, words, left_panels(x, at) + row * words,
+              x->right + part_offset(x, at, x->padded) + column * words, c, p->stride, p->add || at > 0);
     }
     if (x->end == p->k && (p->bias || p->pre || p->gelu))
         finish_rows(x->cpu->kernels, p, x->row + row, x->column + column, rows, cols);
 }
 
+/* Makes room for packed panels; false (and the error kept) if memory lacks. */
+static bool make_room(cpu *c, cpu_panels *panels, size_t words)
+{
+    if (words <= panels->size) return true;
+    fm_free(panels->words);
+    panels->words = fm_alloc(words, sizeof(float));
+    panels->size = panels->words ? words : 0;
+    if (!panels->words) cpu_fail_memory(c, words * sizeof(float));
+    return panels->words;
+}
+
+static void run_block(block *x)
+{
+    const fm_product_kernels *kernels = x->kernels;
+    x->left_panels = round_up(x->rows, kernels->mr) / kernels->mr;
+    x->panels_each = x->left_panels + x->right_panels > 32 ? 8 : 2;
+    fm_pool_run(x->cpu->pool, (x->left_panels + x->right_panels + x->panels_each - 1) / x->panels_each, pack_task, x);
+    x->piece_rows = even_part(x->rows, PIECE_ROWS, kernels->mr);
+    x->piece_cols = even_part(x->cols, PIECE_COLUMNS, kernels->nr);
+    x->pieces_across = (x->cols + x->piece_cols - 1) / x->piece_cols;
+    fm_pool_run(x->cpu->pool, x->pieces_across * ((x->rows + x->piece_rows - 1) / x->piece_rows), piece_task, x);
+}
+
 void cpu_gemm(cpu *c, const cpu_product *p)
 {
     const fm_product_kernels *kernels = &c->kernels->products[p->precision];
-    size_t depth = even_part(p->k, DEPTH, UNIT), most = LEFT / kernels->mr / depth * depth;
-    size_t length = p->packed ? smaller(p->k, most) : depth; /* of k, in a block */
-    size_t cols = p->packed ? p->n : even_part(p->n, COLUMNS, kernels->nr);
-    size_t rows = even_part(p->m, smaller(ROWS, LEFT / length / kernels->mr * kernels->mr), kernels->mr);
+    size_t mr = kernels->mr, nr = kernels->nr, depth = depth_of(kernels, p->k), part = words_of(kernels, depth);
+    /* As much of k as fits with a few panels, then as many lines as fit with that. */
+    size_t parts = smaller((p->k + depth - 1) / depth, smaller(LEFT / (4 * mr * part), RIGHT / (4 * nr * part)));
+    size_t length = parts * depth, words = parts * part;
+    size_t cols = p->packed ? p->n : even_part(p->n, RIGHT / words / nr * nr, nr);
+    size_t rows = even_part(p->m, smaller(ROWS, LEFT / words / mr * mr), mr);
+    if (!make_room(c, &c->left, round_up(smaller(rows, p->m), mr) * words)) return;
+    if (!p->packed && !make_room(c, &c->right, round_up(smaller(cols, p->n), nr) * words)) return;
     for (size_t column = 0; column < p->n; column += cols)
         for (size_t at = 0; at < p->k; at += length)
             for (size_t row = 0; row < p->m; row += rows) {
@@ -190,34 +228,25 @@ void cpu_gemm(cpu *c, const cpu_product *p)
                            .at = at,
                            .end = smaller(at + length, p->k),
                            .depth = depth};
-                if (!p->packed && row == 0) x.right_panels = round_up(x.cols, kernels->nr) / kernels->nr;
-                x.left_panels = round_up(x.rows, kernels->mr) / kernels->mr;
-                x.panels_each = x.left_panels + x.right_panels > 32 ? 8 : 2;
-                fm_pool_run(c->pool, (x.left_panels + x.right_panels + x.panels_each - 1) / x.panels_each, pack_task,
-                            &x);
-                x.piece_rows = even_part(x.rows, PIECE_ROWS, kernels->mr);
-                x.piece_cols = even_part(x.cols, PIECE_COLUMNS, kernels->nr);
-                x.pieces_across = (x.cols + x.piece_cols - 1) / x.piece_cols;
-                fm_pool_run(c->pool, x.pieces_across * ((x.rows + x.piece_rows - 1) / x.piece_rows), piece_task, &x);
+                x.padded = round_up(x.cols, nr);
+                x.right = p->packed ? p->packed + words_of(kernels, at) * x.padded : c->right.words;
+                if (!p->packed && row == 0) x.right_panels = x.padded / nr;
+                run_block(&x);
             }
 }
 
-fm_status cpu_gemm_create(cpu *c, fm_error *err)
+void cpu_gemm_free(cpu *c)
 {
-    uint32_t nr = 0;
-    for (size_t i = 0; i < FM_PRECISIONS; i++) nr = c->kernels->products[i].nr > nr ? c->kernels->products[i].nr : nr;
-    size_t right = (COLUMNS + nr) * (size_t)DEPTH;
-    c->left = fm_alloc(LEFT, sizeof(float));
-    c->right = fm_alloc(right, sizeof(float));
-    if (!c->left || !c->right) return fm_fail_memory(err, (LEFT + right) * sizeof(float), "blocks of matrix products");
-    return FM_OK;
+    fm_free(c->left.words);
+    fm_free(c->right.words);
 }
 
-/* ---- right-hand sides packed whole, for f32 ---- */
+/* ---- right-hand sides packed whole ---- */
 
-size_t cpu_packed_size(const fm_kernels *kernels, size_t n, size_t k)
+size_t cpu_packed_size(const fm_kernels *all, fm_precision precision, size_t n, size_t k)
 {
-    return round_up(n, kernels->products[FM_PRECISION_F32].nr) * k;
+    const fm_product_kernels *kernels = &all->products[precision];
+    return round_up(n, kernels->nr) * words_of(kernels, k);
 }
 
 typedef struct whole {
@@ -231,35 +260,36 @@ static void whole_task(void *context, size_t index, int worker)
 {
     (void)worker;
     const whole *x = context;
-    size_t column = index * x->kernels->nr, padded = round_up(x->n, x->kernels->nr);
+    const fm_product_kernels *kernels = x->kernels;
+    size_t column = index * kernels->nr, padded = round_up(x->n, kernels->nr);
     for (size_t at = 0; at < x->k; at += x->depth) {
         size_t depth = smaller(x->depth, x->k - at);
-        pack_right(x->kernels, x->packed + at * padded + column * depth, x->b, column, at,
-                   smaller(x->kernels->nr, x->n - column), depth);
+        pack_right(kernels, x->packed + words_of(kernels, at) * padded + column * words_of(kernels, depth), x->b,
+                   column, at, smaller(kernels->nr, x->n - column), depth);
     }
 }
 
-void cpu_pack(cpu *c, float *packed, cpu_matrix b, size_t n, size_t k)
+void cpu_pack(cpu *c, fm_precision precision, float *packed, cpu_matrix b, size_t n, size_t k)
 {
-    const fm_product_kernels *kernels = &c->kernels->products[FM_PRECISION_F32];
-    whole x = {kernels, packed, b, n, k, even_part(k, DEPTH, UNIT)};
+    const fm_product_kernels *kernels = &c->kernels->products[precision];
+    whole x = {kernels, packed, b, n, k, depth_of(kernels, k)};
     fm_pool_run(c->pool, round_up(n, kernels->nr) / kernels->nr, whole_task, &x);
 }
 
 /* ---- small products on one thread ---- */
 
-size_t cpu_small_size(const fm_kernels *kernels, size_t m, size_t n, size_t k)
+size_t cpu_small_size(const fm_kernels *all, fm_precision precision, size_t m, size_t n, size_t k)
 {
-    const fm_product_kernels *f32 = &kernels->products[FM_PRECISION_F32];
-    return (round_up(m, f32->mr) + round_up(n, f32->nr)) * smaller(k, DEPTH);
+    const fm_product_kernels *kernels = &all->products[precision];
+    return (round_up(m, kernels->mr) + round_up(n, kernels->nr)) * words_of(kernels, smaller(k, kernels->depth));
 }
 
 void cpu_gemm_small(const fm_kernels *all, const cpu_product *p, float *memory)
 {
     const fm_product_kernels *kernels = &all->products[p->precision];
     size_t mr = kernels->mr, nr = kernels->nr;
-    for (size_t at = 0; at < p->k; at += DEPTH) {
-        size_t depth = smaller(DEPTH, p->k - at), words = words_of(kernels, depth);
+    for (size_t at = 0; at < p->k; at += kernels->depth) {
+        size_t depth = smaller(kernels->depth, p->k - at), words = words_of(kernels, depth);
         float *left = memory, *right = memory + round_up(p->m, mr) * words;
         for (size_t row = 0; row < p->m; row += mr)
             pack_left(kernels, left + row * words, p->a, row, at, smaller(mr, p->m - row), depth);

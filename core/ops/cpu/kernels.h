@@ -18,19 +18,27 @@ typedef struct fm_drop_stream {
     float scale;        /* of what is kept */
 } fm_drop_stream;
 
-/* Matrix products of one precision. Their operands are packed into panels of 32-bit words, each of `fold` numbers: word
- * (w, i) of a panel lies at [w * width + i] and holds the numbers of line i from k = w * fold on. */
+/* How a side of a product is packed: into panels of 32-bit words, each of `fold` numbers (fm_product_kernels). Word w
+ * of line i holds the numbers of that line from k = w * fold on. A panel has its numbers from[i * stride + k], or
+ * from[k * stride + i], for i < count <= width, k < depth; for other i, and for a k beyond the last, it holds zero. */
+typedef struct fm_packers {
+    void (*rows)(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth);
+    void (*columns)(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth);
+} fm_packers;
+
+/* Matrix products of one precision. A panel's words are a multiple of `grain`. Word (w, i) of a right-hand panel lies
+ * at [w * width + i], that of a left-hand one at [w / grain * grain * width + i * grain + w % grain]. */
 typedef struct fm_product_kernels {
-    uint32_t fold;
+    uint32_t fold, grain;
     uint32_t mr, nr; /* rows and columns of a tile */
+    uint32_t depth;  /* numbers of a line that are best summed at once; a multiple of fold * grain */
     /* c (rows, nr; row stride ldc) = (add ? c : 0) + the products of panels of `words` times mr and nr, rows <= mr */
     void (*tile)(size_t rows, size_t words, const float *a, const float *b, float *c, size_t ldc, bool add);
-    /* A panel of the numbers from[i * stride + k], or of from[k * stride + i], for i < count <= width, k < depth. For
-     * other i, and for a k beyond the last, it holds zero. */
-    void (*pack_rows)(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth);
-    void (*pack_columns)(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth);
+    fm_packers left, right;
     /* what a tile does, in registers alone; returns how many floating-point operations that was */
     double (*spin)(size_t rounds, float *sink);
+    /* Around the tiles of a thread, which may need registers of their own; NULL if they do not. */
+    void (*begin)(void), (*end)(void);
 } fm_product_kernels;
 
 typedef struct fm_kernels {
@@ -70,6 +78,7 @@ extern const fm_kernels fm_kernels_scalar;
 extern const fm_kernels fm_kernels_avx2;
 extern const fm_kernels fm_kernels_avx512;
 extern const fm_kernels fm_kernels_avx512bf16;
+extern const fm_kernels fm_kernels_amx;
 #elif defined(__wasm_simd128__)
 extern const fm_kernels fm_kernels_wasm;
 #ifdef FM_RELAXED_SIMD

@@ -10,6 +10,7 @@
  *   ABOVE(a, b)            how many lanes of a exceed those of b
  *   TRANSPOSE(to, ld, from, stride)   to[j * ld + i] = from[i * stride + j], i, j < W; or, instead of it,
  *   PACKS                  that pack_rows and pack_columns are defined already
+ *   BF16_PRODUCTS          products of bf16 (fm_product_kernels) that the file has made itself; or
  *   BF16_DOT(a, b, c)      if there is such an instruction: a * b + c of words of two bf16; then pack_rows_bf16 and
  *                          pack_columns_bf16 make such words. Otherwise bf16 are floats that were rounded.
  */
@@ -126,6 +127,11 @@ static inline vf normal_cdf(vf x, vf *bell)
 
 /* ---- matrix products ---- */
 
+#define PRODUCTS(fold, tile, rows, columns, spin)                                                                      \
+    {                                                                                                                  \
+        fold, 1, MR, NR, 288, tile, {rows, columns}, {rows, columns}, spin, NULL, NULL                                 \
+    }
+
 #define TILE tile
 #define TILE_ROWS tile_rows
 #define SPIN spin
@@ -157,17 +163,15 @@ static void pack_columns(float *to, const float *from, size_t stride, size_t cou
 }
 #endif
 
-#ifdef BF16_DOT
+#if defined(BF16_PRODUCTS)
+#elif defined(BF16_DOT)
 #define TILE tile_bf16
 #define TILE_ROWS tile_rows_bf16
 #define SPIN spin_bf16
 #define DOT(a, b, c) BF16_DOT(a, b, c)
 #define DOT_OPERATIONS 4
 #include "ops/cpu/tile_template.h"
-#define BF16_PRODUCTS                                                                                                  \
-    {                                                                                                                  \
-        2, MR, NR, tile_bf16, pack_rows_bf16, pack_columns_bf16, spin_bf16                                             \
-    }
+#define BF16_PRODUCTS PRODUCTS(2, tile_bf16, pack_rows_bf16, pack_columns_bf16, spin_bf16)
 #else
 /* Products of bf16 are exact as floats, and so the tile for floats does. */
 static void pack_rows_bf16(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth)
@@ -181,10 +185,7 @@ static void pack_columns_bf16(float *to, const float *from, size_t stride, size_
     pack_columns(to, from, stride, count, width, depth);
     kernel_round_bf16(width * depth, to);
 }
-#define BF16_PRODUCTS                                                                                                  \
-    {                                                                                                                  \
-        1, MR, NR, tile, pack_rows_bf16, pack_columns_bf16, spin                                                       \
-    }
+#define BF16_PRODUCTS PRODUCTS(1, tile, pack_rows_bf16, pack_columns_bf16, spin)
 #endif
 
 /* ---- loops over rows ---- */
@@ -368,7 +369,7 @@ static void adamw(size_t n, float *p, const float *g, float *m, float *v, float 
 
 const fm_kernels KERNELS = {NAME,
                             supported,
-                            {{1, MR, NR, tile, pack_rows, pack_columns, spin}, BF16_PRODUCTS},
+                            {PRODUCTS(1, tile, pack_rows, pack_columns, spin), BF16_PRODUCTS},
                             add,
                             scale,
                             gelu,
