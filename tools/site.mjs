@@ -1,27 +1,36 @@
 // site.mjs - `npm run site`, after the builds: puts the demo page together in dist/site, a folder of plain files for
 // any static server and any path. What the page loads keeps its place in the repository; index.html, sw.js and the
 // manifest go to the top, and site.js is written there: the files with their hashes and sizes, for the service worker
-// and the About tab, and the headers that the service worker or a server adds.
+// and the About tab, and the headers that the service worker or a server adds. The models are those in weights/, and
+// any that are named: `npm run site -- [--out FOLDER] [--model FOLDER]...`.
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const out = join(root, 'dist', 'site');
+const { values } = parseArgs({ options: { out: { type: 'string', default: join(root, 'dist', 'site') }, model: { type: 'string', multiple: true, default: [] } } });
+const out = resolve(values.out);
 const top = ['index.html', 'sw.js', 'manifest.webmanifest'];
 
-/** Files of a folder of the repository whose names match. */
-const list = (folder, pattern) => readdirSync(join(root, folder)).filter((name) => pattern.test(name)).map((name) => `${folder}/${name}`);
+/** The default model, those that lie beside it, and those that are named. */
+function models() {
+  const weights = join(root, 'weights');
+  const shipped = readdirSync(weights).map((name) => join(weights, name));
+  return [...shipped.filter((folder) => existsSync(join(folder, 'model.safetensors'))), ...values.model.map((folder) => resolve(folder))];
+}
 
+/** Files with their paths in the site. @returns {[string, string][]} */
 function sources() {
-  const model = `weights/${readFileSync(join(root, 'weights/default'), 'utf8').trim()}`;
+  const list = (folder, pattern, path = folder) =>
+    readdirSync(resolve(root, folder)).filter((name) => pattern.test(name)).map((name) => [resolve(root, folder, name), `${path}/${name}`]);
   return [
-    ...list('web', /(?<!-node)\.js$/),
+    ...list('web', /^(?!native\.js)[a-z-]+(?<!-node)\.js$/),
     ...list('web/demo', /\.(js|css|svg|txt)$|^icon.*\.png$|^index\.html$|\.webmanifest$/),
     ...list('build-wasm', /^fillmask(-relaxed)?\.wasm$/),
-    ...list(model, /\.(json|txt|safetensors)$|^README\.md$/),
+    ...models().flatMap((folder) => list(folder, /^((tokenizer_)?config\.json|vocab\.txt|model\.safetensors|README\.md)$/, `weights/${basename(folder)}`)),
   ];
 }
 
@@ -44,15 +53,16 @@ if (!existsSync(join(root, 'build-wasm/fillmask.wasm'))) {
 }
 rmSync(out, { recursive: true, force: true });
 const files = {};
-for (const source of sources()) {
-  const name = source.replace('web/demo/', '');
-  const path = top.includes(name) ? name : source;
-  const bytes = readFileSync(join(root, source));
+for (const [source, place] of sources()) {
+  const name = place.replace('web/demo/', '');
+  const path = top.includes(name) ? name : place;
+  const bytes = readFileSync(source);
   mkdirSync(dirname(join(out, path)), { recursive: true });
-  cpSync(join(root, source), join(out, path));
+  cpSync(source, join(out, path));
   if (path === 'sw.js') continue; // browsers keep it themselves
   files[path] = { sha256: createHash('sha256').update(bytes).digest('base64'), bytes: bytes.length, gzip: gzipSync(bytes, { level: 9 }).length };
 }
-writeFileSync(join(out, 'site.js'), `globalThis.site = ${JSON.stringify({ headers: headers(), files }, null, 1)};\n`);
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+writeFileSync(join(out, 'site.js'), `globalThis.site = ${JSON.stringify({ version, headers: headers(), files }, null, 1)};\n`);
 const sum = (name) => Object.values(files).reduce((total, file) => total + file[name], 0);
-console.log(`dist/site: ${Object.keys(files).length + 2} files, ${(sum('bytes') / 1e6).toFixed(1)} MB`);
+console.log(`${relative(process.cwd(), out) || '.'}: ${Object.keys(files).length + 2} files, ${(sum('bytes') / 1e6).toFixed(1)} MB`);

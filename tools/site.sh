@@ -5,4 +5,4 @@ cd "$(dirname "$0")/.."
 . tools/setup.sh
 sh tools/wasm_setup.sh
 build_wasm
-node tools/site.mjs
+node tools/site.mjs "$@"

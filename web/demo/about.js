@@ -1,33 +1,35 @@
 // about.js - the About tab: the model's card, what computes it here and how fast, what the page weighs, and a model of
 // the user's own.
 import { cardOf } from './card.js';
+import { chooser } from './chooser.js';
 import { $, make, say } from './dom.js';
-import { baseModel, openModel, setSecond } from './session.js';
+import { add, Known, site } from './session.js';
 
-const BUILDS = { relaxed: 'relaxed SIMD', simd128: 'SIMD', scalar: 'no SIMD' };
+export const BUILDS = { relaxed: 'relaxed SIMD', simd128: 'SIMD', scalar: 'no SIMD' };
 const LENGTHS = [16, 64, 128]; // tokens of a text that is measured
-const ENOUGH = 1200; // milliseconds of measuring, for each
+const ENOUGH = 700; // milliseconds of measuring, for each
 const FILLER = 'the old man walked down to the water and looked at the boats for a long time before he went home again , ';
 
 const notice = $('#about-notice'), card = $('#about-card'), device = $('#about-device'), sizes = $('#about-sizes');
-const measure = $('#about-measure'), speed = $('#about-speed'), file = $('#about-file');
-const at = new URL('../../', import.meta.url);
+const measure = $('#about-measure'), speed = $('#about-speed'), speedState = $('#about-speed-state'), file = $('#about-file');
+const chosen = chooser($('#about-model'));
 
 const pairs = (list) => list.flatMap(([name, value]) => [make('dt', null, name), make('dd', null, value)]);
-const kilobytes = (bytes) => `${(bytes / 1000).toLocaleString('en', { maximumFractionDigits: bytes < 1e5 ? 1 : 0 })} kB`;
+const kilobytes = (bytes) => (bytes < 1e6 ? `${(bytes / 1e3).toFixed(bytes < 1e5 ? 1 : 0)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
 async function showCard() {
-  const { name } = await baseModel();
-  const response = await fetch(new URL(`weights/${name}/README.md`, at));
-  if (response.ok) card.replaceChildren(...cardOf(await response.text()));
+  card.replaceChildren(...cardOf(await chosen().card()));
 }
 
 async function showDevice() {
-  const { info } = await baseModel();
+  const { info } = await chosen().get();
+  const { version } = await site();
   device.replaceChildren(...pairs([
+    ['Fillmask', version],
+    ['Device', 'processor, WebAssembly'],
     ['Build', BUILDS[info.instruction_set] ?? info.instruction_set],
     ['Threads', `${info.threads} of ${navigator.hardwareConcurrency} processors`],
-    ['Cross-origin isolated', globalThis.crossOriginIsolated ? 'yes' : 'no'],
+    ['Cross-origin isolated', globalThis.crossOriginIsolated ? 'yes' : 'no, so one thread'],
     ['Weights', `${(info.parameters / 1e6).toFixed(1)} million, ${info.dtype}`],
     ['Longest text', `${info.positions} tokens`],
     ['Vocabulary', `${info.vocab_size.toLocaleString('en')} tokens`],
@@ -36,16 +38,16 @@ async function showDevice() {
 
 /** What the page loads, compressed as servers send it. */
 async function showSizes() {
-  await import(new URL('site.js', at).href);
-  const files = Object.entries(globalThis.site.files);
-  const { info } = await baseModel();
+  const files = Object.entries((await site()).files);
+  const { info } = await chosen().get();
   const sum = (wanted) => files.filter(([path]) => wanted.test(path)).reduce((total, [, { gzip }]) => total + gzip, 0);
   const scripts = sum(/^web\/[^/]+\.js$/), wasm = sum(info.instruction_set === 'relaxed' ? /-relaxed\.wasm$/ : /fillmask\.wasm$/);
+  const folders = new Set(files.map(([path]) => /^weights\/[^/]+/.exec(path)?.[0]).filter(Boolean));
   sizes.replaceChildren(...pairs([
     ['Fillmask: scripts', kilobytes(scripts)],
     ['Fillmask: WebAssembly', kilobytes(wasm)],
     ['Fillmask in all', kilobytes(scripts + wasm)],
-    ['The model', kilobytes(sum(/^weights\/.*(json|txt|safetensors)$/))],
+    ...[...folders].map((folder) => [folder.slice('weights/'.length), kilobytes(sum(new RegExp(`^${folder}/.*(json|txt|safetensors)$`)))]),
     ['This page', kilobytes(sum(/^(web\/demo\/|index\.html)/))],
   ]));
 }
@@ -65,43 +67,58 @@ async function timeOf(model, tokens) {
   return times.sort((a, b) => a - b)[times.length >> 1];
 }
 
+const speedRow = ([first, ...rest]) => make('tr', null, make('th', { scope: 'row' }, first), ...rest.map((cell) => make('td', null, cell)));
+
 async function showSpeed() {
   measure.disabled = true;
   say(notice, '');
-  $('#about-speed-state').textContent = 'Measuring';
+  speedState.textContent = 'Measuring';
   try {
-    const model = await baseModel();
-    const rows = [];
-    for (const tokens of LENGTHS.filter((length) => length <= model.info.positions)) {
-      const milliseconds = await timeOf(model, tokens);
-      rows.push([String(tokens), milliseconds.toFixed(1), (1000 / milliseconds).toFixed(0)]);
-      speed.replaceChildren(...rows.map(([first, ...rest]) => make('tr', null, make('th', { scope: 'row' }, first), ...rest.map((cell) => make('td', null, cell)))));
-      speed.closest('.scroll').hidden = false;
+    const model = await chosen().get();
+    const rows = LENGTHS.filter((length) => length <= model.info.positions).map((length) => [String(length), '…', '…']);
+    for (const row of rows) {
+      speed.replaceChildren(...rows.map(speedRow));
+      const milliseconds = await timeOf(model, Number(row[0]));
+      row.splice(1, 2, milliseconds.toFixed(1), (1000 / milliseconds).toFixed(0));
     }
-    $('#about-speed-state').textContent = 'One mask in one text, the median of a second of each.';
+    speed.replaceChildren(...rows.map(speedRow));
+    speedState.textContent = 'One mask in one text: the median of many, measured just now.';
   } catch (error) {
+    speedState.textContent = '';
     say(notice, error.message);
   }
   measure.disabled = false;
 }
 
+/** A model of the user's own. */
 async function open({ target }) {
-  if (target.files.length === 0) return;
+  const files = [...target.files];
+  target.value = '';
+  if (files.length === 0) return;
   say(notice, '');
   try {
-    const model = await openModel(target.files);
-    await setSecond(model, 'Yours');
-    $('#about-opened').textContent = 'Opened. The Fill tab shows it beside the model that ships.';
+    const readme = files.find((one) => one.name === 'README.md');
+    const name = files[0].webkitRelativePath.split('/')[0] || 'Yours';
+    const known = new Known(name, { name, files: Object.fromEntries(files.map((one) => [one.name, one])) }, async () => readme?.text() ?? 'This model came without a card.');
+    await known.get();
+    await add(known);
+    $('#about-opened').textContent = `${name} is open. All tabs offer it; Fill shows it beside the model that ships.`;
   } catch (error) {
     say(notice, error.message);
   }
 }
 
-/** Shows the tab. */
-export function show() {
-  if (device.children.length > 0) return;
+function showAll() {
   for (const part of [showCard, showDevice, showSizes]) part().catch((error) => say(notice, error.message));
 }
 
+/** Shows the tab. */
+export function show() {
+  if (device.children.length > 0) return;
+  showAll();
+  showSpeed();
+}
+
+$('#about-model').addEventListener('change', showAll);
 measure.addEventListener('click', showSpeed);
 file.addEventListener('change', open);

@@ -3,9 +3,9 @@ import * as about from './about.js';
 import * as augment from './augment.js';
 import { $, roving, say } from './dom.js';
 import * as fill from './fill.js';
-import { isolate, keepOffline } from './isolation.js';
+import { isolate, keepOffline, updated } from './isolation.js';
 import * as score from './score.js';
-import { baseModel, events } from './session.js';
+import { events, start } from './session.js';
 import * as train from './train.js';
 
 /** Each shows itself, given what the address says after "?". @type {Record<string, {show: (state: URLSearchParams) => void}>} */
@@ -25,13 +25,17 @@ function route() {
   tabs[shown].show(new URLSearchParams(state));
 }
 
-const open = (button) => (location.hash = `#${button.id.slice('tab-'.length)}`);
+function open(button) {
+  const address = `#${button.id.slice('tab-'.length)}`;
+  if (location.hash === address) return;
+  history.pushState(null, '', address); // a link to it would take the focus off the tab
+  route();
+}
+
 const mark = roving(tablist, open);
 tablist.addEventListener('click', ({ target }) => target.role === 'tab' && open(target));
 
 // ---- the engine's state ----
-
-const SETS = { relaxed: 'relaxed SIMD', simd128: 'SIMD', scalar: 'no SIMD' };
 
 events.addEventListener('loading', ({ detail: { file, progress } }) => {
   if (file !== 'model.safetensors') return;
@@ -42,7 +46,7 @@ events.addEventListener('loading', ({ detail: { file, progress } }) => {
 
 events.addEventListener('ready', async ({ detail: { info } }) => {
   loading.hidden = true;
-  const state = [SETS[info.instruction_set] ?? info.instruction_set, info.threads === 1 ? '1 thread' : `${info.threads} threads`].join(' · ');
+  const state = `WebAssembly · ${info.threads === 1 ? '1 thread' : `${info.threads} threads`}`;
   engine.textContent = state;
   if (await keepOffline().catch(() => false)) engine.textContent = `${state} · works offline`;
 });
@@ -50,7 +54,11 @@ events.addEventListener('ready', async ({ detail: { info } }) => {
 // ---- start ----
 
 if (!(await isolate())) {
-  globalThis.addEventListener('hashchange', route);
+  globalThis.addEventListener('popstate', route);
   route();
-  await baseModel().catch((error) => say(engine, error.message));
+  await start().catch((error) => say(engine, error.message));
+  updated((use) => {
+    $('#update').hidden = false;
+    $('#update button').addEventListener('click', use, { once: true });
+  });
 }

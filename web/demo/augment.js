@@ -1,9 +1,9 @@
 // augment.js - the Augment tab: variants of many texts, what changed in them, and files of them.
+import { chooser } from './chooser.js';
 import { diff } from './diff.js';
-import { $, download, make, say } from './dom.js';
-import { droppable } from './drop.js';
-import { fromFile, fromLines, textColumn, toCsv, toJsonLines } from './records.js';
-import { baseModel } from './session.js';
+import { $, announcer, download, duration, make, say } from './dom.js';
+import { toCsv, toJsonLines } from './records.js';
+import { Texts } from './texts.js';
 
 const SAMPLE = `The room was small, but the staff were friendly and the breakfast was good.
 I waited two hours for a doctor who never looked at me.
@@ -12,44 +12,17 @@ A simple story, told with warmth and a fine sense of humour.`;
 const AT_ONCE = 8; // texts between two looks at the results
 const SHOWN = 200; // texts whose variants are shown; files have them all
 
-const form = $('#augment-options'), write = $('#augment-text'), column = $('#augment-column'), file = $('#augment-file');
+const form = $('#augment-options');
 const notice = $('#augment-notice'), list = $('#augment-list'), state = $('#augment-state'), bar = $('#augment-progress');
 const run = $('#augment-run'), stop = $('#augment-stop'), downloads = $('#augment-downloads');
+const texts = new Texts('augment', (problem) => say(notice, problem));
+const model = chooser($('#augment-model'));
+const announce = announcer($('#augment-live'));
 
-/** What a file brought; null while the texts are those of the text field. @type {import('./records.js').Table | null} */
-let table = null;
 /** What the last run made. @type {{table: import('./records.js').Table, column: string, found: import('../model.js').Augmented[]}} */
 let made;
 /** @type {AbortController | null} */
 let controller = null;
-
-// ---- texts ----
-
-async function open(chosen) {
-  try {
-    table = fromFile(await chosen.text(), chosen.name);
-    const likely = textColumn(table);
-    if (table.rows.length === 0 || likely === undefined) throw new Error(`${chosen.name} has no texts.`);
-    column.replaceChildren(...table.columns.map((name) => make('option', { value: name }, name)));
-    column.value = likely;
-    column.closest('label').hidden = table.columns.length < 2;
-    say(notice, '');
-    $('#augment-file-name').textContent = `${chosen.name}: ${table.rows.length} texts`;
-    $('#augment-chosen').hidden = false;
-    write.hidden = true;
-  } catch (error) {
-    close();
-    say(notice, error.message);
-  }
-}
-
-function close() {
-  table = null;
-  file.value = '';
-  $('#augment-chosen').hidden = true;
-  column.closest('label').hidden = true;
-  write.hidden = false;
-}
 
 // ---- variants ----
 
@@ -66,27 +39,27 @@ function options() {
 
 async function start(event) {
   event.preventDefault();
-  const source = table ?? fromLines(write.value);
-  const name = table ? column.value : 'text';
-  const texts = source.rows.map((row) => String(row[name] ?? ''));
-  if (texts.length === 0) return say(notice, 'There are no texts; write some, or open a file.');
+  const { table, column, all } = texts;
+  if (all.length === 0) return say(notice, 'There are no texts; write some, or open a file.');
   controller = new AbortController();
-  made = { table: source, column: name, found: [] };
+  made = { table, column, found: [] };
   list.replaceChildren();
   say(notice, '');
   busy(true);
+  const how = { ...options(), signal: controller.signal };
   const began = performance.now();
   try {
-    const model = await baseModel();
-    for (let first = 0; first < texts.length; first += AT_ONCE) {
+    const one = await model().get();
+    for (let first = 0; first < all.length; first += AT_ONCE) {
       // `first` numbers the texts for the random choices: the same as of all of them in one call.
-      const how = { ...options(), first, signal: controller.signal };
-      const part = texts.slice(first, first + AT_ONCE);
-      const found = await model.augment(part, how);
+      const part = all.slice(first, first + AT_ONCE);
+      const found = await one.augment(part, { ...how, first });
       made.found.push(...found);
       found.forEach((one, i) => first + i < SHOWN && list.append(entry(part[i], one)));
-      bar.value = made.found.length / texts.length;
-      state.textContent = `${made.found.length} of ${texts.length} texts`;
+      const done = made.found.length, seconds = (performance.now() - began) / 1000;
+      bar.value = done / all.length;
+      state.textContent = `${counted(done)} of ${counted(all.length)} texts · ${counted(Math.round(done / seconds))} a second · ${duration((seconds * (all.length - done)) / done)} left`;
+      announce(`${done} of ${all.length} texts`);
     }
   } catch (error) {
     if (!controller.signal.aborted) say(notice, error.message);
@@ -94,16 +67,21 @@ async function start(event) {
   busy(false);
   const count = made.found.reduce((sum, { variants }) => sum + variants.length, 0);
   const more = made.found.length > SHOWN ? `; the first ${SHOWN} are shown, a file has them all` : '';
-  state.textContent = `${count} variants of ${made.found.length} texts in ${((performance.now() - began) / 1000).toFixed(1)} s${more}.`;
+  state.textContent = `${counted(count)} variants of ${counted(made.found.length)} texts in ${((performance.now() - began) / 1000).toFixed(1)} s${more}.`;
+  announce(state.textContent, true);
   downloads.hidden = count === 0;
 }
+
+const counted = (number) => number.toLocaleString('en');
 
 function busy(is) {
   run.hidden = is;
   stop.hidden = !is;
   bar.hidden = !is;
   bar.value = 0;
-  if (is) downloads.hidden = true;
+  if (!is) return;
+  downloads.hidden = true;
+  state.textContent = 'Starting';
 }
 
 const ELEMENTS = { same: null, gone: 'del', new: 'ins' };
@@ -133,7 +111,7 @@ $('#augment-jsonl').addEventListener('click', () => download(new Blob([toJsonLin
 
 /** Shows the tab. */
 export function show() {
-  if (!write.value) write.value = SAMPLE;
+  if (!texts.written) texts.written = SAMPLE;
 }
 
 const showRate = () => (form.elements.shown.value = `${form.elements.rate.value}%`);
@@ -141,5 +119,3 @@ form.elements.rate.addEventListener('input', showRate);
 showRate();
 form.addEventListener('submit', start);
 stop.addEventListener('click', () => controller?.abort());
-$('#augment-close').addEventListener('click', close);
-droppable($('#augment'), file, open);

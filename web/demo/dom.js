@@ -81,6 +81,20 @@ export function latest(work) {
   };
 }
 
+/**
+ * Tells screen readers how something long gets on, now and then, so that they can say it all.
+ * @param {HTMLElement} live region
+ * @returns {(text: string, last?: boolean) => void} the last text is told at once
+ */
+export function announcer(live) {
+  let told = 0;
+  return (text, last = false) => {
+    if (!last && performance.now() - told < 10_000) return;
+    told = performance.now();
+    live.textContent = text;
+  };
+}
+
 /** Offers a file to the user. @param {Blob} blob @param {string} name */
 export function download(blob, name) {
   const link = make('a', { href: URL.createObjectURL(blob), download: name });
@@ -92,3 +106,11 @@ const percents = new Intl.NumberFormat('en', { style: 'percent', maximumSignific
 
 /** @param {number} share */
 export const percent = (share) => (share > 0 && share < 1e-6 ? '< 0.0001%' : percents.format(share));
+
+/** A time to wait for. @param {number} seconds */
+export function duration(seconds) {
+  if (seconds < 59.5) return `${Math.ceil(seconds)} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 10) return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}

@@ -1,8 +1,9 @@
 // fill.js - the Fill tab: a sentence, masks over its words, and what the models would put there.
 import { drawRows, wordIn } from './candidates.js';
+import { chooser } from './chooser.js';
 import { $, debounced, latest, make, roving, say } from './dom.js';
 import { MASK, Memory, partsOf, replaced } from './masks.js';
-import { baseModel, events, secondModel } from './session.js';
+import { baseModel, events, models } from './session.js';
 
 const EXAMPLES = [
   'This movie was really [MASK].',
@@ -15,6 +16,7 @@ const write = $('#fill-text'), words = $('#fill-words'), cards = $('#fill-cards'
 const notice = $('#fill-notice'), time = $('#fill-time'), live = $('#fill-live');
 const memory = new Memory();
 const reach = roving(words);
+const chosen = chooser($('#fill-model')), beside = chooser($('#fill-beside'), { none: 'None' });
 /** The best guesses, by mask, for the reading line. @type {string[]} */
 let guesses = [];
 
@@ -88,14 +90,15 @@ const fill = latest(async (signal) => {
   if (masks.length === 0) return { text, masks, columns: [] };
   const how = { ...ask(), signal };
   const columns = [];
-  const base = await baseModel(), second = secondModel();
-  const models = second ? [{ title: 'As it ships', model: base }, second] : [{ title: '', model: base }];
+  await baseModel(); // first of all, with its progress shown
+  const asked = new Set([chosen() ?? models[0], beside()].filter(Boolean));
   let milliseconds = 0;
-  for (const { title, model } of models) {
+  for (const known of asked) {
+    const model = await known.get();
     const start = performance.now();
     const found = await model.fill(text, how);
-    milliseconds = performance.now() - start;
-    columns.push({ title, found: how.joint ? found : masks.length === 1 ? [found] : found });
+    milliseconds ||= performance.now() - start;
+    columns.push({ title: asked.size > 1 ? known.title : '', found: how.joint ? found : masks.length === 1 ? [found] : found });
   }
   return { text, masks, columns, joint: how.joint, milliseconds };
 });
@@ -106,10 +109,14 @@ async function refresh() {
     const result = await fill();
     if (!result) return; // a newer one is under way
     say(notice, '');
-    cards.removeAttribute('aria-busy');
+    cards.setAttribute('aria-busy', 'false');
     draw(result);
   } catch (error) {
-    cards.removeAttribute('aria-busy');
+    cards.setAttribute('aria-busy', 'false');
+    cards.replaceChildren(); // nothing there is of this text
+    guesses = [];
+    drawGuesses();
+    time.textContent = '';
     say(notice, error.message);
   }
 }
@@ -138,7 +145,7 @@ function sentenceRow(filled, masks, text) {
 function around(text, mask) {
   const before = text.slice(0, mask.start).split(MASK).at(-1).trimStart().split(/\s+/).slice(-3).join(' ');
   const after = text.slice(mask.end).split(MASK)[0].split(/\s+/).slice(0, 3).join(' ');
-  return [before, make('b', { 'aria-label': 'mask' }, '\u2003'), after];
+  return [before, make('b', { role: 'img', 'aria-label': 'mask' }, '\u2003'), after];
 }
 
 const column = (title) => make('div.column', null, ...(title ? [make('h4', null, title)] : []), make('ol'));
@@ -146,7 +153,7 @@ const card = (columns) => make('article.card', null, make('header', null, make('
 
 function draw({ text, masks, columns, joint, milliseconds }) {
   if (masks.length === 0) {
-    cards.replaceChildren(make('p.empty', null, 'No mask yet. Press a word above, or write ', make('code', null, MASK), '.'));
+    cards.replaceChildren(make('p.empty', null, 'No mask yet: press a word above, or type ', make('code', null, MASK), '.'));
     time.textContent = '';
     return;
   }
@@ -164,7 +171,7 @@ function draw({ text, masks, columns, joint, milliseconds }) {
   const [{ found }] = columns;
   guesses = joint ? found[0]?.tokens ?? [] : found.map((list) => list[0]?.token_str);
   drawGuesses();
-  time.textContent = `Filled in ${milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms on this machine.`;
+  time.textContent = `Filled in ${milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms, on this machine.`;
   announce({ masks, columns, joint });
 }
 
@@ -224,7 +231,10 @@ write.addEventListener('input', () => {
   setText(write.value);
 });
 options.addEventListener('input', changed);
+events.addEventListener('models', ({ detail: known }) => {
+  $('#fill-beside').value = known.title; // whatever joins is what there is to see
+  refresh();
+});
 options.addEventListener('submit', (event) => event.preventDefault());
 $('#fill-share').addEventListener('click', copyLink);
 $('#fill-examples').append(...EXAMPLES.map((text) => make('button.example', { click: () => setText(text) }, text.replaceAll(MASK, '___'))));
-events.addEventListener('second', refresh);

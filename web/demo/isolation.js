@@ -54,3 +54,21 @@ export async function keepOffline() {
     active.postMessage('keep', [port2]);
   });
 }
+
+/**
+ * Waits for a newer version of the site, all of whose files are there.
+ * @param {(use: () => void) => void} tell gets what loads the page again with that version
+ */
+export async function updated(tell) {
+  if (!navigator.serviceWorker) return;
+  const registration = await navigator.serviceWorker.ready;
+  const offer = () => registration.waiting && tell(() => {
+    navigator.serviceWorker.addEventListener('controllerchange', () => location.reload(), { once: true });
+    registration.waiting?.postMessage('use');
+  });
+  offer();
+  registration.addEventListener('updatefound', () => {
+    const { installing } = registration;
+    installing?.addEventListener('statechange', () => installing.state === 'installed' && offer());
+  });
+}

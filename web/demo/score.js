@@ -1,8 +1,9 @@
 // score.js - the Score tab: how much each word of a text surprises the model, and what it expected instead.
 import { drawRows } from './candidates.js';
+import { chooser } from './chooser.js';
 import { $, debounced, latest, make, percent, roving, say } from './dom.js';
 import { MASK, replaced } from './masks.js';
-import { baseModel } from './session.js';
+import { baseModel, models } from './session.js';
 
 const EXAMPLE = 'The actors were excellent and the story was very well cheese.';
 const MOST = 16; // bits that are shaded the darkest
@@ -10,6 +11,7 @@ const MOST = 16; // bits that are shaded the darkest
 const write = $('#score-text'), words = $('#score-words'), results = $('#score-results'), table = $('#score-table');
 const notice = $('#score-notice'), live = $('#score-live');
 const reach = roving(words);
+const chosen = chooser($('#score-model'));
 const decimals = new Intl.NumberFormat('en', { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
 /** @typedef {{text: string, start: number, end: number, bits: number}} Word */
@@ -24,10 +26,15 @@ function wordsOf(text, tokens) {
   return [...found.values()].map((word) => ({ ...word, text: text.slice(word.start, word.end) }));
 }
 
+async function model() {
+  await baseModel(); // first of all, with its progress shown
+  return (chosen() ?? models[0]).get();
+}
+
 const score = latest(async (signal) => {
   const text = write.value;
   if (!text.trim()) return { text, found: null };
-  return { text, found: await (await baseModel()).score(text, { signal }) };
+  return { text, found: await (await model()).score(text, { signal }) };
 });
 
 async function refresh() {
@@ -74,7 +81,7 @@ function drawWords(text, all) {
   reach($('button', words));
 }
 
-const expect = latest(async (signal, text, word) => (await baseModel()).fill(replaced(text, word, MASK), { signal, top_k: 6 }));
+const expect = latest(async (signal, text, word) => (await model()).fill(replaced(text, word, MASK), { signal, top_k: 6 }));
 
 /** Shows what the model expected where a word is. */
 async function choose(text, word, button) {
@@ -109,3 +116,4 @@ export function show(state) {
 }
 
 write.addEventListener('input', changed);
+$('#score-model').addEventListener('change', refresh);

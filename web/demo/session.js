@@ -1,45 +1,104 @@
-// session.js - the models of the page: the one that ships, and a second one, which a training made or the user opened.
-// Tabs share them.
+// session.js - the models of the page, which its tabs share: those that ship with it, the last one trained here, one
+// that the user opened. Each is loaded when it is first asked for.
+import shipped from '../default-model.js';
 import { loadModel } from '../index.js';
 
-/** Tells of `loading` (progress of the download), `ready` (the base model is) and `second` (it is another now). */
+/** Tells of `loading` (progress of the first model's download), `ready` (it is there), and `models` (one has joined). */
 export const events = new EventTarget();
 
 const tell = (type, detail) => events.dispatchEvent(new CustomEvent(type, { detail }));
 
-/** @type {Promise<import('../model.js').Model> | undefined} */
-let base;
-/** @type {{model: import('../model.js').Model, title: string} | null} */
-let second = null;
+/** Where the site's files lie. */
+const at = new URL('../../', import.meta.url);
 
-/** The model that ships, loaded by the first who asks. */
-export function baseModel() {
-  base ??= loadModel(undefined, { progress_callback: (event) => event.status === 'progress' && tell('loading', event) }).then(
-    (model) => {
-      tell('ready', model);
-      return model;
-    },
-    (error) => {
-      base = undefined; // the next call tries again
-      throw error;
-    },
-  );
-  return base;
+/** What tools/site.mjs wrote of the site: its version, its files with their hashes and sizes. */
+export async function site() {
+  await import(new URL('site.js', at).href);
+  return globalThis.site;
 }
 
-/** Another copy of it, to be trained; it lives in the same worker. */
-export const anotherModel = () => loadModel();
+/** A model that the page knows. */
+export class Known {
+  #source;
+  #card;
+  /** @type {Promise<import('../model.js').Model> | undefined} */
+  #loaded;
 
-/** A model of files that the user chose. @param {ArrayLike<File>} files */
-export const openModel = (files) => loadModel(files);
+  /**
+   * @param {string} title also what it is known by
+   * @param {import('../sources.js').ModelInput | undefined} source
+   * @param {() => Promise<string>} card its text
+   * @param {import('../model.js').Model} [model] if it is loaded already
+   */
+  constructor(title, source, card, model) {
+    this.title = title;
+    this.#source = source;
+    this.#card = card;
+    if (model) this.#loaded = Promise.resolve(model);
+  }
 
-/** The model beside the base model, if there is one. */
-export const secondModel = () => second;
+  /** Loads it if nobody has. @param {(event: any) => void} [progress_callback] */
+  get(progress_callback) {
+    this.#loaded ??= loadModel(this.#source, { progress_callback }).catch((error) => {
+      this.#loaded = undefined; // the next call tries again
+      throw error;
+    });
+    return this.#loaded;
+  }
 
-/** Puts a model beside the base model, in place of the one that was. */
-export async function setSecond(model, title) {
-  const old = second;
-  second = { model, title };
-  tell('second', second);
-  await old?.model.dispose();
+  /** Another copy of it, to be trained; it lives in the same worker. */
+  async copy() {
+    const model = await this.get();
+    if (!this.trained) return loadModel(this.#source);
+    const files = await model.files();
+    return loadModel({ name: model.name, files: Object.fromEntries(files.map((file) => [file.name, file])) });
+  }
+
+  /** Whether its weights are of a training here, and nobody can load them again. */
+  get trained() {
+    return this.#source === null;
+  }
+
+  card() {
+    return this.#card();
+  }
+
+  async dispose() {
+    await (await this.#loaded)?.dispose();
+  }
+}
+
+async function cardIn(name) {
+  const response = await fetch(new URL(`weights/${name}/README.md`, at));
+  if (!response.ok) throw new Error(`The card of ${name} could not be loaded: the server answered ${response.status}.`);
+  return response.text();
+}
+
+const base = new Known(shipped.name, undefined, () => cardIn(shipped.name));
+
+/** In the order in which they are offered. @type {Known[]} */
+export const models = [base];
+
+/** The model that ships. */
+export const baseModel = () => base.get((event) => event.status === 'progress' && tell('loading', event));
+
+/** Loads it, and finds what other models the site has. */
+export async function start() {
+  tell('ready', await baseModel());
+  const { files } = await site();
+  for (const path of Object.keys(files)) {
+    const name = /^weights\/([^/]+)\/config\.json$/.exec(path)?.[1];
+    if (!name || name === shipped.name) continue;
+    const own = Object.keys(shipped.files).map((file) => [file, new URL(`weights/${name}/${file}`, at).href]);
+    await add(new Known(name, { name, files: Object.fromEntries(own) }, () => cardIn(name)));
+  }
+}
+
+/** Has a model join the others, in place of the one with its title. @param {Known} known */
+export async function add(known) {
+  const before = models.findIndex(({ title }) => title === known.title);
+  const [old] = before < 0 ? [] : models.splice(before, 1);
+  models.push(known);
+  tell('models', known);
+  await old?.dispose();
 }

@@ -52,7 +52,7 @@ async function keepAll() {
 }
 
 // The first one takes over at once, for the headers, and keeps the files when the page asks for it. A later one waits
-// with all of its files until no page of the older is open.
+// with all of its files until no page of the older is open, or until the user wants it.
 self.addEventListener('install', (event) => event.waitUntil(self.registration.active ? keepAll() : self.skipWaiting()));
 
 self.addEventListener('activate', (event) => event.waitUntil((async () => {
@@ -63,6 +63,7 @@ self.addEventListener('activate', (event) => event.waitUntil((async () => {
 })()));
 
 self.addEventListener('message', (event) => {
+  if (event.data === 'use') self.skipWaiting();
   if (event.data !== 'keep') return;
   const tell = (kept) => event.ports[0].postMessage({ kept });
   event.waitUntil(keepAll().then(() => tell(true), () => tell(false)));

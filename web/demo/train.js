@@ -2,24 +2,30 @@
 import { Trainer } from '../index.js';
 import { drawRows } from './candidates.js';
 import { Chart } from './chart.js';
-import { $, download, make, say } from './dom.js';
-import { droppable } from './drop.js';
+import { chooser } from './chooser.js';
+import { $, announcer, download, duration, make, say } from './dom.js';
 import { MASK } from './masks.js';
-import { fromFile, fromLines, textColumn } from './records.js';
-import { anotherModel, baseModel, setSecond } from './session.js';
+import { fromLines } from './records.js';
+import { add, Known } from './session.js';
+import { Texts } from './texts.js';
 import { zip } from './zip.js';
 
 const PROBES = ['When the fog comes, the captain rings the [MASK].', 'The boat brings bread and [MASK] every Friday.', 'The gull sleeps on the [MASK].'];
 const HELD = 6; // one document of so many is kept apart, to measure by
 const LOOK = 1500; // milliseconds between two looks at what has been learnt
 
-const form = $('#train-options'), write = $('#train-text'), probes = $('#train-probes'), file = $('#train-file');
+const form = $('#train-options'), probes = $('#train-probes');
 const notice = $('#train-notice'), state = $('#train-state'), bar = $('#train-progress'), comparison = $('#train-comparison');
 const begin = $('#train-start'), pause = $('#train-pause'), stop = $('#train-stop'), outcome = $('#train-outcome'), saving = $('#train-saving');
 const chart = new Chart($('#train-chart'));
+const texts = new Texts('train', (problem) => say(notice, problem));
+const base = chooser($('#train-model'));
+const announce = announcer($('#train-live'));
 
 /** The training under way. @type {Trainer | null} */
 let trainer = null;
+/** What stops it, also before it has begun. @type {AbortController | null} */
+let controller = null;
 /** The last model that was trained to its end, or as far as the user let it. @type {import('../model.js').Model | null} */
 let trained = null;
 /** What its card says. */
@@ -28,18 +34,6 @@ let story = '';
 const predictions = new WeakMap();
 
 // ---- texts ----
-
-async function open(chosen) {
-  try {
-    const table = fromFile(await chosen.text(), chosen.name);
-    const column = textColumn(table);
-    if (column === undefined || table.rows.length === 0) throw new Error(`${chosen.name} has no texts.`);
-    write.value = table.rows.map((row) => String(row[column] ?? '').replace(/\s+/g, ' ').trim()).filter(Boolean).join('\n');
-    say(notice, '');
-  } catch (error) {
-    say(notice, error.message);
-  }
-}
 
 /** What is learnt from, and what is only measured by if there is enough of it. */
 function split(documents, length) {
@@ -62,21 +56,27 @@ function optionsFor(documents) {
 
 async function start(event) {
   event.preventDefault();
-  const options = optionsFor(fromLines(write.value).rows.map(({ text }) => text));
+  const documents = texts.all.filter((text) => text.trim());
+  if (documents.length === 0) return say(notice, 'There are no texts to learn from; write some, open a file, or use the sample.');
+  const options = optionsFor(documents);
+  const { signal } = (controller = new AbortController());
   let model = null, steps = 0;
   say(notice, '');
   busy(true);
+  const began = performance.now();
   try {
     drawComparison();
-    await compare('before', await baseModel());
-    model = await anotherModel();
-    trainer = new Trainer(model, options);
+    await compare('before', await base().get());
+    model = await base().copy();
+    trainer = new Trainer(model, { ...options, signal });
     for await (const report of watched(trainer)) steps = report.step;
     state.textContent = `Done: ${steps} steps.${options.eval_data ? '' : ' There was too little text to keep some apart to measure by.'}`;
   } catch (error) {
-    if (error.name === 'AbortError') state.textContent = `Stopped after ${steps} steps.`;
-    else say(notice, error.message);
+    state.textContent = `Stopped after ${steps} steps.`;
+    if (error.name !== 'AbortError') say(notice, error.message);
   }
+  figure('left', duration((performance.now() - began) / 1000), 'taken');
+  announce(state.textContent, true);
   try {
     if (steps > 0) await keep(model, steps, options);
     else await model?.dispose();
@@ -84,7 +84,7 @@ async function start(event) {
   } catch (error) {
     say(notice, error.message);
   }
-  trainer = null;
+  trainer = controller = null;
   busy(false);
 }
 
@@ -107,8 +107,8 @@ async function keep(model, steps, options) {
   await trainer.apply();
   await compare('after', model);
   trained = model;
-  story = `Fine-tuned from ${model.name} in ${steps} steps of ${options.batch_size} chunks of ${options.length} tokens, learning rate ${options.learning_rate}, seed ${options.seed}, by Fillmask in a browser.`;
-  await setSecond(model, 'Trained here');
+  story = `---\nlicense: apache-2.0\nlibrary_name: fillmask\npipeline_tag: fill-mask\n---\n\n# ${model.name}-tuned\n\nFine-tuned from ${model.name} in ${steps} steps of ${options.batch_size} chunks of ${options.length} tokens, learning rate ${options.learning_rate}, seed ${options.seed}, by Fillmask in a browser.\n`;
+  await add(new Known('Trained here', null, async () => story, model));
 }
 
 function busy(is) {
@@ -122,12 +122,17 @@ function busy(is) {
   outcome.hidden = false;
   outcome.scrollIntoView({ block: 'nearest' });
   state.textContent = 'Reading the texts';
-  for (const name of ['loss', 'held', 'speed', 'left']) figure(name, '–');
+  for (const name of ['loss', 'held', 'speed']) figure(name, '–');
+  figure('left', '–', 'left');
 }
 
 // ---- what is shown of it ----
 
-const figure = (name, text) => ($(`#train-${name}`).textContent = text);
+function figure(name, text, what) {
+  const number = $(`#train-${name}`);
+  number.textContent = text;
+  if (what) number.nextElementSibling.textContent = what;
+}
 
 function draw({ step, steps, loss, tokens_per_second, eta, evaluation }) {
   if (loss !== null) {
@@ -143,12 +148,7 @@ function draw({ step, steps, loss, tokens_per_second, eta, evaluation }) {
   chart.draw();
   bar.value = step / steps;
   if (!trainer?.paused) state.textContent = `Step ${step} of ${steps}`;
-}
-
-function duration(seconds) {
-  if (seconds < 60) return `${Math.ceil(seconds)} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
-  return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
+  announce(`Step ${step} of ${steps}${loss === null ? '' : `, loss ${loss.toFixed(2)}`}`);
 }
 
 /** The sentences whose masks are watched. */
@@ -156,7 +156,7 @@ const watchedTexts = () => fromLines(probes.value).rows.map(({ text }) => text).
 
 function drawComparison() {
   comparison.replaceChildren(...watchedTexts().map((text) => {
-    const pieces = text.split(MASK).flatMap((piece, i) => (i ? [make('b', { 'aria-label': 'mask' }, '\u2003'), piece] : [piece]));
+    const pieces = text.split(MASK).flatMap((piece, i) => (i ? [make('b', { role: 'img', 'aria-label': 'mask' }, '\u2003'), piece] : [piece]));
     const side = (title, which) => make('div.column', null, make('h4', null, title), make('ol', { 'data-side': which }));
     return make('article.card', { 'data-text': text }, make('header', null, make('h3.where', null, ...pieces)), make('div.columns', null, side('Before', 'before'), side('After', 'after')));
   }));
@@ -182,6 +182,7 @@ function togglePause() {
   else trainer.pause();
   pause.textContent = trainer.paused ? 'Resume' : 'Pause';
   state.textContent = trainer.paused ? 'Paused' : 'Going on';
+  announce(state.textContent, true);
 }
 
 async function save({ target }) {
@@ -189,8 +190,7 @@ async function save({ target }) {
   try {
     const files = await trained.files({ dtype: $('#train-dtype').value });
     const name = `${trained.name}-tuned`;
-    const card = `---\nlicense: apache-2.0\nlibrary_name: fillmask\npipeline_tag: fill-mask\n---\n\n# ${name}\n\n${story}\n`;
-    download(await zip([...files, new File([card], 'README.md')], name), `${name}.zip`);
+    download(await zip([...files, new File([story], 'README.md')], name), `${name}.zip`);
   } catch (error) {
     say(notice, error.message);
   }
@@ -199,7 +199,7 @@ async function save({ target }) {
 
 async function sample() {
   try {
-    write.value = (await (await fetch(new URL('./sample.txt', import.meta.url))).text()).trim();
+    texts.written = (await (await fetch(new URL('./sample.txt', import.meta.url))).text()).trim();
     probes.value = PROBES.join('\n');
   } catch (error) {
     say(notice, `The sample could not be loaded: ${error.message}.`);
@@ -208,12 +208,12 @@ async function sample() {
 
 /** Shows the tab. */
 export function show() {
-  if (!write.value) sample();
+  if (!texts.written) sample();
 }
 
 form.addEventListener('submit', start);
 pause.addEventListener('click', togglePause);
-stop.addEventListener('click', () => trainer?.abort());
+stop.addEventListener('click', () => controller?.abort());
 $('#train-sample').addEventListener('click', sample);
 $('#train-save').addEventListener('click', save);
-droppable($('#train'), file, open);
+globalThis.addEventListener('beforeunload', (event) => controller && event.preventDefault()); // nobody loses a training by a slip
