@@ -1,21 +1,45 @@
 // demo.test.mjs - the demo page in headless Chromium, from the folder that `npm run site` makes: each tab, threads by
-// the service worker alone, offline, the content security policy, a hostile vocabulary, accessibility, narrow screens.
+// the service worker alone, offline, updates, the content security policy, a hostile vocabulary, accessibility, narrow
+// screens.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { crc32 } from 'node:zlib';
 import { serve, siteHeaders } from '../../tools/serve.mjs';
-import { native, noBrowser, openPage, root } from './helpers.mjs';
+import { bin, defaultModel, native, noBrowser, openPage, root } from './helpers.mjs';
 
 const site = join(root, 'dist', 'site');
-const made = spawnSync(process.execPath, [join(root, 'tools', 'site.mjs')], { encoding: 'utf8' });
-assert.equal(made.status, 0, made.stderr);
+const folder = mkdtempSync(join(tmpdir(), 'fillmask-demo-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+function run(command, ...args) {
+  const { status, stderr, error } = spawnSync(command, args, { encoding: 'utf8' });
+  assert.equal(status, 0, `${command} ${args.join(' ')}: ${error ?? stderr}`);
+}
+
+run(process.execPath, join(root, 'tools', 'site.mjs'));
+
+/** The site once more, to be changed. */
+function siteAt(name) {
+  const copy = join(folder, name);
+  cpSync(site, copy, { recursive: true });
+  return copy;
+}
+
+const change = (file, from, to) => {
+  const text = readFileSync(file, 'utf8');
+  assert.ok(text.includes(from), `${file} has no ${from}`);
+  writeFileSync(file, text.replaceAll(from, to));
+};
 
 const rules = { skip: noBrowser, timeout: 180_000 };
 
 /** Serves the site, or a folder like it, until the tests end. */
 async function served(options = {}) {
-  const { address, server } = await serve({ folder: site, headers: siteHeaders(site), ...options });
+  const { address, server } = await serve({ folder: site, headers: siteHeaders(options.folder ?? site), ...options });
   const requests = [];
   server.on('request', ({ url }) => requests.push(url));
   const close = () => {
@@ -27,15 +51,44 @@ async function served(options = {}) {
 }
 
 /** Opens the page and waits for its model. */
-async function opened(address, hash = '') {
-  const page = await openPage(address + hash);
+async function opened(address, hash = '', context = {}) {
+  const page = await openPage(address + hash, { context });
   const asked = [];
   page.on('request', (request) => asked.push(request.url()));
   await ready(page);
   return Object.assign(page, { asked });
 }
 
-const ready = (page) => page.waitForFunction(() => /thread/.test(document.querySelector('#engine').textContent), null, { timeout: 60_000 });
+/** What the page says of its engine, once that matches. */
+const says = (page, pattern) => page.waitForFunction((source) => new RegExp(source).test(document.querySelector('#engine').textContent), pattern.source, { timeout: 60_000 });
+const ready = (page) => says(page, /thread/);
+const wholly = (page) => says(page, /works offline/);
+
+async function open(page, tab) {
+  await page.click(`#tab-${tab}`);
+  await page.waitForSelector(`#${tab}:not([hidden])`);
+}
+
+const texts = (page, selector) => page.$$eval(selector, (found) => found.map((element) => element.textContent));
+
+/** Gives a tab a file by dropping it. */
+async function drop(page, tab, name, content) {
+  const dataTransfer = await page.evaluateHandle(([name, content]) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([content], name));
+    return transfer;
+  }, [name, content]);
+  for (const type of ['dragenter', 'dragover', 'drop']) await page.dispatchEvent(`#${tab}`, type, { dataTransfer });
+}
+
+/** What a button has the browser download. */
+async function downloaded(page, button) {
+  const waiting = page.waitForEvent('download');
+  await page.click(button);
+  const download = await waiting;
+  return { name: download.suggestedFilename(), bytes: readFileSync(await download.path()) };
+}
+
 const candidates = (page) => page.$$eval('#fill-cards .card', (cards) => cards.map((card) => [...card.querySelectorAll('.what')].map((what) => what.textContent)));
 /** Waits until the first candidate of each mask is what it should be. */
 const shows = (page, best) => page.waitForFunction(
@@ -90,3 +143,385 @@ test('Fill: typing, masking, targets, taking candidates, links', rules, async ()
   assert.deepEqual(page.complaints, []);
   assert.ok([...page.asked, ...other.asked].every((url) => url.startsWith(address)), page.asked.join());
 });
+
+test('Fill: a model beside the one that ships has its own column', rules, async () => {
+  const lines = join(folder, 'lines.txt'), tuned = join(folder, 'tuned'), small = join(folder, 'fillmask-small-tuned');
+  writeFileSync(lines, 'The captain rings the bell.\nThe gull sleeps on the tower.\nThe boat brings bread and salt.\n');
+  run(bin, 'train', '-q', '-m', defaultModel, '--data', lines, '--steps', '12', '--batch', '2', '--length', '16', '--learning-rate', '1e-3', '-o', tuned);
+  run(bin, 'quantize', '-m', tuned, '--dtype', 'int8', '-o', small);
+  const out = join(folder, 'two-models');
+  run(process.execPath, join(root, 'tools', 'site.mjs'), '--out', out, '--model', small);
+  const { address } = await served({ folder: out });
+  const text = 'The captain rings the [MASK].';
+  const page = await opened(address, `#fill?${new URLSearchParams({ text })}`);
+  await page.selectOption('#fill-beside', 'fillmask-small-tuned');
+  await page.waitForSelector('#fill-cards .column:nth-child(2) .what');
+  const columns = await page.$$eval('#fill-cards .column', (all) => all.map((column) => [column.querySelector('h4').textContent, ...[...column.querySelectorAll('.what')].map((what) => what.textContent)]));
+  const base = words(native('fill', '--json', text)), other = words(native('fill', '--json', '-m', small, text));
+  assert.notDeepEqual(base, other);
+  assert.deepEqual(columns, [['fillmask-small-en', ...base], ['fillmask-small-tuned', ...other]]);
+  for (const tab of ['augment', 'score', 'train', 'about']) assert.ok((await texts(page, `#${tab}-model option`)).includes('fillmask-small-tuned'), tab);
+  assert.deepEqual(page.complaints, []);
+});
+
+test('Augment: lines, options, differences, files', rules, async () => {
+  const { address } = await served();
+  const page = await opened(address, '#augment');
+  const made = async () => {
+    await page.click('#augment-run');
+    await page.waitForSelector('#augment-downloads:not([hidden])', { timeout: 60_000 });
+    return page.$$eval('.entry', (entries) => entries.map((entry) => [...entry.querySelectorAll('ol li')].map((line) => [...line.childNodes].filter((node) => node.nodeName !== 'DEL').map((node) => node.textContent).join(''))));
+  };
+  const lines = ['The doctor looked at the room and smiled.', 'A simple story, told with warmth and a fine sense of humour.'];
+  await page.fill('#augment-text', `${lines.join('\n')}\n\n`);
+  await page.fill('[name=rate]', '30');
+  await page.fill('#augment [name=variants]', '2');
+  await page.fill('#augment [name=seed]', '5');
+  await page.fill('[name=keep]', 'doctor, story');
+  const found = await made();
+  const expected = native('augment', '--json', '-n', '2', '--rate', '0.3', '--seed', '5', '--keep', 'doctor', '--keep', 'story', ...lines);
+  assert.deepEqual(found, expected.map(({ variants }) => variants));
+  assert.ok(found.every((variants, i) => variants.every((variant) => variant !== lines[i] && variant.includes(['doctor', 'story'][i]))));
+  assert.ok((await texts(page, '.entry ins')).length > 0);
+  assert.match(await page.textContent('#augment-live'), /4 variants of 2 texts/);
+
+  // A file: the column with the text, quotes, other columns kept; and cells that a spreadsheet would take for formulas.
+  await drop(page, 'augment', 'reviews.csv', 'id,review,note\r\n1,"The ""old"" train left, and nobody told the passengers.",=1+1\r\n2,"@SUM(A1) was there when the rain came.",-5\r\n');
+  await page.waitForSelector('#augment-chosen:not([hidden])');
+  assert.match(await page.textContent('#augment-chosen p'), /reviews\.csv: 2 texts/);
+  assert.equal(await page.inputValue('#augment-column'), 'review');
+  await made();
+  const csv = await downloaded(page, '#augment-csv');
+  assert.equal(csv.name, 'augmented.csv');
+  const rows = csv.bytes.toString().split('\r\n');
+  assert.equal(rows.length, 1 + 2 * 3 + 1);
+  assert.equal(rows[0], '\ufeffid,review,note,fillmask_source,fillmask_variant');
+  assert.equal(rows[1], `1,"The ""old"" train left, and nobody told the passengers.",'=1+1,1,0`);
+  assert.equal(rows[4], `2,'@SUM(A1) was there when the rain came.,-5,2,0`);
+  assert.ok(rows.slice(1, -1).every((row) => !/(^|,)"?[=+@]/.test(row)), rows.join('\n'));
+  const jsonl = (await downloaded(page, '#augment-jsonl')).bytes.toString().trim().split('\n').map(JSON.parse);
+  assert.equal(jsonl.length, 6);
+  assert.deepEqual(jsonl[3], { id: '2', review: '@SUM(A1) was there when the rain came.', note: '-5', fillmask_source: 2, fillmask_variant: 0 });
+
+  await drop(page, 'augment', 'broken.jsonl', '{"text": "A line."}\nnot json\n');
+  await page.waitForSelector('#augment-notice:not([hidden])');
+  assert.match(await page.textContent('#augment-notice'), /^Line 2 is not JSON/);
+  assert.ok(await page.isVisible('#augment-text'));
+  assert.deepEqual(page.complaints, []);
+});
+
+test('Score: words, their surprise, what was expected', rules, async () => {
+  const { address } = await served();
+  const text = 'The actors were excellent and the story was very well cheese.';
+  const page = await opened(address, `#score?${new URLSearchParams({ text })}`);
+  await page.waitForSelector('#score-expected .candidate');
+  const { score, pseudo_perplexity, tokens } = native('score', '--json', text);
+  assert.ok(Math.abs(Number(await page.textContent('#score-perplexity')) / pseudo_perplexity - 1) < 0.01);
+  assert.equal(await page.textContent('#score-bits'), (-score / tokens.length / Math.LN2).toFixed(1));
+  assert.equal(await page.textContent('#score-tokens'), String(tokens.length));
+  assert.equal(await page.textContent('#score-words'), text);
+  const shades = await page.$$eval('#score-words button', (all) => all.map((word) => [word.textContent, Number(word.style.getPropertyValue('--heat'))]));
+  assert.equal(shades.toSorted((a, b) => b[1] - a[1])[0][0], 'cheese');
+  assert.equal(shades.length, tokens.length);
+  assert.equal((await texts(page, '#score-table tr')).length, tokens.length);
+  const expectation = async (word, masked) => {
+    await page.click(`#score-words button:text-is("${word}")`);
+    const best = words(native('fill', '--json', '-k', '6', masked));
+    await page.waitForFunction((best) => document.querySelector('#score-expected .what')?.textContent === best, best[0]);
+    assert.deepEqual(await texts(page, '#score-expected .what'), best);
+  };
+  await expectation('story', text.replace('story', '[MASK]'));
+  await expectation('cheese', text.replace('cheese', '[MASK]'));
+  const [best] = await texts(page, '#score-expected .what');
+  await page.click('#score-expected .candidate');
+  await page.waitForFunction((text) => document.querySelector('#score-words').textContent === text, text.replace('cheese', best));
+  assert.deepEqual(page.complaints, []);
+});
+
+/** The files of a ZIP archive that only stores them. */
+function unzipped(bytes) {
+  const files = new Map();
+  for (let at = 0; bytes.readUInt32LE(at) === 0x04034b50;) {
+    const [crc, size, name] = [bytes.readUInt32LE(at + 14), bytes.readUInt32LE(at + 18), bytes.readUInt16LE(at + 26)];
+    const content = bytes.subarray(at + 30 + name, at + 30 + name + size);
+    assert.equal(crc32(content), crc);
+    files.set(bytes.toString('utf8', at + 30, at + 30 + name), content);
+    at += 30 + name + size;
+  }
+  return files;
+}
+
+test('Train: the curve, pause and resume, before and after, the model as files', rules, async () => {
+  const { address } = await served();
+  const page = await opened(address, '#train');
+  await page.waitForFunction(() => document.querySelector('#train-text').value.includes('captain'));
+  const probe = 'The captain rings the [MASK].';
+  await page.fill('#train-probes', `${probe}\nno mask here`);
+  await page.fill('#train [name=epochs]', '8');
+  await page.click('#train-start');
+  const step = async () => Number(/^Step (\d+)/.exec(await page.textContent('#train-state'))?.[1] ?? NaN);
+  await page.waitForFunction(() => /^Step [2-9]/.test(document.querySelector('#train-state').textContent), null, { timeout: 60_000 });
+  await page.click('#train-pause');
+  await page.waitForTimeout(700); // the part under way ends
+  const points = () => page.$eval('#train-chart .each', (line) => line.points.numberOfItems);
+  const held = await points();
+  assert.equal(await page.textContent('#train-state'), 'Paused');
+  await page.waitForTimeout(700);
+  assert.equal(await points(), held);
+  await page.click('#train-pause');
+  await page.waitForSelector('#train-saving:not([hidden])', { timeout: 120_000 });
+  const steps = Number(/^Done: (\d+) steps/.exec(await page.textContent('#train-state'))[1]);
+  assert.ok(steps > held, `${steps} steps`);
+  assert.equal(await points(), steps);
+  assert.ok(Number.isNaN(await step()));
+  assert.ok((await page.$$('#train-chart circle.held')).length >= 2);
+  for (const [figure, looks] of [['loss', /^\d\.\d\d$/], ['held', /^\d\.\d\d$/], ['speed', /^[\d,]+$/], ['left', /^\d+ s$|min/]]) assert.match(await page.textContent(`#train-${figure}`), looks);
+  const [before, trained] = [await texts(page, '[data-side=before] .what'), await texts(page, '[data-side=after] .what')];
+  assert.deepEqual(before, words(native('fill', '--json', '-k', '4', probe)));
+  assert.notDeepEqual(trained, before);
+
+  const { name, bytes } = await downloaded(page, '#train-save');
+  assert.equal(name, 'fillmask-small-en-tuned.zip');
+  for (const [path, content] of unzipped(bytes)) {
+    mkdirSync(join(folder, 'trained', 'fillmask-small-en-tuned'), { recursive: true });
+    writeFileSync(join(folder, 'trained', path), content);
+  }
+  const saved = join(folder, 'trained', 'fillmask-small-en-tuned');
+  assert.deepEqual(words(native('fill', '--json', '-m', saved, '-k', '4', probe)), trained);
+  assert.match(readFileSync(join(saved, 'README.md'), 'utf8'), new RegExp(`Fine-tuned from fillmask-small-en in ${steps} steps`));
+
+  await open(page, 'fill');
+  await page.fill('#fill-text', probe);
+  await page.waitForFunction((best) => document.querySelector('#fill-cards .column:nth-child(2) .what')?.textContent === best, trained[0]);
+  assert.deepEqual(await texts(page, '#fill-cards h4'), ['fillmask-small-en', 'Trained here']);
+
+  // Another one, from texts in a file and from what was just trained, is stopped.
+  await open(page, 'train');
+  await drop(page, 'train', 'more.jsonl', `${JSON.stringify({ text: 'The bell rings and the boat comes home.' })}\n`.repeat(40));
+  await page.waitForSelector('#train-chosen:not([hidden])');
+  await page.selectOption('#train-model', 'Trained here');
+  await page.fill('#train [name=epochs]', '500');
+  await page.click('#train-start');
+  await page.waitForFunction(() => /^Step [1-9]/.test(document.querySelector('#train-state').textContent), null, { timeout: 60_000 });
+  await page.click('#train-stop');
+  await page.waitForSelector('#train-start:not(:disabled)', { timeout: 60_000 });
+  assert.match(await page.textContent('#train-state'), /^Stopped after \d+ steps\.$/);
+  assert.deepEqual(page.complaints, []);
+});
+
+test('About: card, device, speed, size, a model of one’s own', rules, async () => {
+  const { address } = await served();
+  const page = await opened(address, '#about');
+  await page.waitForFunction(() => /measured just now/.test(document.querySelector('#about-speed-state').textContent), null, { timeout: 60_000 });
+  const speeds = await page.$$eval('#about-speed tr', (rows) => rows.map((row) => [...row.children].map((cell) => Number(cell.textContent))));
+  assert.deepEqual(speeds.map(([tokens]) => tokens), [16, 64, 128]);
+  assert.ok(speeds.every(([, milliseconds, each]) => milliseconds > 0 && each > 0 && Math.abs(milliseconds * each - 1000) < 1000), JSON.stringify(speeds));
+  const facts = async (list) => Object.fromEntries(await page.$$eval(`${list} dt`, (all) => all.map((name) => [name.textContent, name.nextElementSibling.textContent])));
+  const device = await facts('#about-device');
+  assert.equal(device.Build, 'relaxed SIMD');
+  assert.match(device.Weights, /^7\.4 million, int8$/);
+  const { files } = JSON.parse(/\{.*\}/s.exec(readFileSync(join(site, 'site.js'), 'utf8'))[0]);
+  const own = Object.entries(files).filter(([path]) => /^web\/[^/]+\.js$|-relaxed\.wasm$/.test(path)).reduce((sum, [, { gzip }]) => sum + gzip, 0);
+  assert.equal((await facts('#about-sizes'))['Fillmask in all'], `${Math.round(own / 1000)} kB`);
+  assert.equal(await page.textContent('#about-card h3'), 'fillmask-small-en');
+  assert.ok((await texts(page, '#about-card tbody tr')).length > 3);
+
+  await page.setInputFiles('#about-file', [join(defaultModel, 'config.json')]);
+  await page.waitForSelector('#about-notice:not([hidden])');
+  assert.match(await page.textContent('#about-notice'), /has no/);
+  await page.setInputFiles('#about-file', ['config.json', 'vocab.txt', 'tokenizer_config.json', 'model.safetensors', 'README.md'].map((name) => join(defaultModel, name)));
+  await page.waitForFunction(() => /is open/.test(document.querySelector('#about-opened').textContent));
+  await page.selectOption('#about-model', 'Yours');
+  await page.waitForFunction(() => document.querySelector('#about-card h3')?.textContent === 'fillmask-small-en');
+  assert.deepEqual(page.complaints, []);
+});
+
+test('a vocabulary of markup and formulas stays text', rules, async () => {
+  const text = 'This movie was really [MASK].';
+  const hostile = ['<img src=x onerror=globalThis.caught=1>', '<script>globalThis.caught=1</script>', '"><svg/onload=globalThis.caught=1>', 'javascript:globalThis.caught=1', '&lt;b&gt;&amp;'];
+  const model = join(folder, 'hostile');
+  cpSync(defaultModel, model, { recursive: true });
+  const vocabulary = readFileSync(join(model, 'vocab.txt'), 'utf8').split('\n');
+  native('fill', '--json', text).forEach(({ token }, i) => (vocabulary[token] = hostile[i]));
+  writeFileSync(join(model, 'vocab.txt'), vocabulary.join('\n'));
+  writeFileSync(join(model, 'README.md'), `# ${hostile[0]}\n\n${hostile[1]} [a link](javascript:globalThis.caught=1)\n`);
+  const { address } = await served();
+  const page = await opened(address, '#about');
+  await page.setInputFiles('#about-file', ['config.json', 'vocab.txt', 'tokenizer_config.json', 'model.safetensors', 'README.md'].map((name) => join(model, name)));
+  await page.waitForFunction(() => /is open/.test(document.querySelector('#about-opened').textContent));
+  await page.selectOption('#about-model', 'Yours');
+  await page.waitForFunction((title) => document.querySelector('#about-card h3')?.textContent === title, hostile[0]);
+  await open(page, 'fill');
+  await page.fill('#fill-text', text);
+  await page.waitForFunction((best) => document.querySelector('#fill-cards .column:nth-child(2) .what')?.textContent === best, hostile[0]);
+  assert.deepEqual(await texts(page, '#fill-cards .column:nth-child(2) .what'), hostile);
+  await page.click('#fill-cards .column:nth-child(2) .candidate'); // into the sentence
+  assert.equal(await page.inputValue('#fill-text'), text.replace('[MASK]', hostile[0]));
+  assert.equal(await page.textContent('#fill-words'), text.replace('[MASK]', hostile[0]));
+  await open(page, 'score');
+  await page.selectOption('#score-model', 'Yours');
+  await page.fill('#score-text', 'This movie was really old.');
+  await page.click('#score-words button:text-is("old")');
+  await page.waitForFunction((best) => [...document.querySelectorAll('#score-expected .what')].some((what) => what.textContent === best), hostile[0]);
+  await open(page, 'augment');
+  await drop(page, 'augment', `${hostile[0]}.csv`, `${hostile[1]},text\n${hostile[4]},${hostile[3]}\n`);
+  await page.waitForSelector('#augment-chosen:not([hidden])');
+  assert.equal(await page.textContent('#augment-chosen p'), `${hostile[0]}.csv: 1 text`);
+  assert.equal(await page.evaluate(() => globalThis.caught), undefined);
+  assert.deepEqual(await texts(page, 'main :is(img, script, a, iframe, svg:not(.chart))'), []);
+  assert.deepEqual(page.complaints, []);
+});
+
+// ---- without headers, without a network ----
+
+test('a server without headers: one reload brings threads, at any path', rules, async () => {
+  const { address, requests } = await served({ path: '/some/where/', headers: {} });
+  const page = await opened(address);
+  await says(page, /2 threads · works offline|[3-8] threads · works offline/);
+  assert.ok(await page.evaluate(() => crossOriginIsolated));
+  assert.equal(requests.filter((url) => url === '/some/where/').length, 2);
+  assert.ok(requests.every((url) => url.startsWith('/some/where/')));
+  await shows(page, words(native('fill', '--json', '-k', '1', 'This movie was really [MASK].')));
+  // The policy reaches the workers too.
+  const policy = await page.evaluate(async () => (await fetch('web/worker.js')).headers.get('content-security-policy'));
+  assert.match(policy, /script-src 'self' 'wasm-unsafe-eval'/);
+  assert.deepEqual(page.complaints, []);
+});
+
+test('where no service worker helps, the page loads at most twice and works on one thread', rules, async () => {
+  const useless = siteAt('useless'), none = siteAt('none');
+  writeFileSync(join(useless, 'site.js'), readFileSync(join(useless, 'site.js'), 'utf8').replace(/"headers": \{[^}]*\}/, '"headers": {}'));
+  rmSync(join(none, 'sw.js'));
+  for (const [variant, loads] of [[useless, 2], [none, 1]]) {
+    const { address, requests } = await served({ folder: variant, headers: {} });
+    const page = await opened(address);
+    await shows(page, words(native('fill', '--json', '-k', '1', 'This movie was really [MASK].')));
+    assert.match(await page.textContent('#engine'), /1 thread(?!s)/);
+    assert.equal(requests.filter((url) => url === '/').length, loads);
+  }
+});
+
+test('offline: every tab works with the network cut', rules, async () => {
+  const { address, close } = await served({ headers: {} });
+  const first = await opened(address);
+  await wholly(first);
+  close();
+  await assert.rejects(fetch(address));
+  await first.reload();
+  await ready(first);
+  const page = await first.context().newPage();
+  await page.goto(address);
+  await ready(page);
+  await shows(page, words(native('fill', '--json', '-k', '1', 'This movie was really [MASK].')));
+  await open(page, 'augment');
+  await page.click('#augment-run');
+  await page.waitForSelector('.entry ins');
+  await open(page, 'score');
+  await page.waitForSelector('#score-expected .candidate');
+  await open(page, 'train');
+  await page.waitForFunction(() => document.querySelector('#train-text').value.includes('captain'));
+  await page.fill('#train [name=epochs]', '1');
+  await page.click('#train-start');
+  await page.waitForSelector('#train-saving:not([hidden])', { timeout: 120_000 });
+  await open(page, 'about');
+  await page.waitForSelector('#about-card h3');
+  assert.ok(await page.evaluate(() => crossOriginIsolated));
+});
+
+test('a newer version of the site is offered, and used when asked for', rules, async () => {
+  const copy = siteAt('renewed');
+  const { address } = await served({ folder: copy, headers: {} });
+  const page = await opened(address);
+  await wholly(page);
+  change(join(copy, 'site.js'), '"version": "', '"version": "9.');
+  await page.reload();
+  await ready(page);
+  await page.waitForSelector('#update:not([hidden])', { timeout: 60_000 });
+  await Promise.all([page.waitForEvent('load'), page.click('#update button')]);
+  await ready(page);
+  await open(page, 'about');
+  await page.waitForFunction(() => /^9\./.test(document.querySelector('#about-device dd')?.textContent));
+  assert.ok(await page.isHidden('#update'));
+});
+
+test('the page can be installed', rules, async () => {
+  const { address } = await served();
+  const page = await opened(address);
+  const session = await page.context().newCDPSession(page);
+  const { errors, url } = await session.send('Page.getAppManifest');
+  assert.deepEqual(errors, []);
+  assert.equal(url, `${address}manifest.webmanifest`);
+  const { installabilityErrors } = await session.send('Page.getInstallabilityErrors');
+  assert.deepEqual(installabilityErrors.filter(({ errorId }) => errorId !== 'in-incognito'), []); // as tests' profiles are
+});
+
+// ---- for everybody ----
+
+test('the keyboard reaches everything; nothing moves for those who want it so', rules, async () => {
+  const { address } = await served();
+  const page = await opened(address, '', { reducedMotion: 'reduce' });
+  await page.waitForSelector('#fill-cards .candidate');
+  const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.className || document.activeElement.name);
+  await page.keyboard.press('Tab');
+  assert.equal(await focused(), 'tab-fill');
+  const order = [];
+  for (let i = 0; i < 5; i++) {
+    await page.keyboard.press('Tab');
+    order.push(await focused());
+  }
+  assert.deepEqual(order, ['fill-share', 'fill-text', 'word', 'example', 'example']);
+  await page.focus('#tab-fill');
+  for (const tab of ['augment', 'score', 'train', 'about', 'fill', 'about']) {
+    await page.keyboard.press(tab === 'about' && (await focused()) === 'tab-fill' ? 'End' : 'ArrowRight');
+    assert.equal(await focused(), `tab-${tab}`);
+    assert.deepEqual(await page.$$eval('[role=tabpanel]:not([hidden])', (all) => all.map(({ id }) => id)), [tab]);
+    assert.equal(await page.getAttribute(`#tab-${tab}`, 'aria-selected'), 'true');
+  }
+  await page.waitForTimeout(1200); // longer than announcements wait
+  assert.match(await page.textContent('#fill-live'), /^Mask 1: \w+, \w+, \w+\.$/);
+  await open(page, 'fill');
+  assert.deepEqual(await page.evaluate(() => document.getAnimations().length), 0);
+  assert.equal(await page.$eval('#fill-cards .bar', (bar) => getComputedStyle(bar).transitionDuration), '0s');
+});
+
+/** Uses every tab, so that there is something to look at. */
+async function used(page, look) {
+  await page.waitForSelector('#fill-cards .candidate');
+  await page.fill('#fill-text', 'He [MASK] the door and walked into the [MASK].');
+  await page.waitForSelector('#fill-cards .card:nth-child(2) .candidate');
+  await look('fill');
+  await open(page, 'augment');
+  await page.click('#augment-run');
+  await page.waitForSelector('#augment-downloads:not([hidden])');
+  await look('augment');
+  await open(page, 'score');
+  await page.waitForSelector('#score-expected .candidate');
+  await page.click('summary');
+  await look('score');
+  await open(page, 'train');
+  await page.waitForFunction(() => document.querySelector('#train-text').value.includes('captain'));
+  await page.fill('#train [name=epochs]', '2');
+  await page.click('#train-start');
+  await page.waitForSelector('#train-saving:not([hidden])', { timeout: 120_000 });
+  await look('train');
+  await open(page, 'about');
+  await page.waitForSelector('#about-card table');
+  await look('about');
+}
+
+for (const colorScheme of ['light', 'dark'])
+  test(`axe finds nothing in any tab, ${colorScheme}; no tab is wider than a narrow screen`, rules, async () => {
+    const { address } = await served();
+    const page = await opened(address, '', { colorScheme, reducedMotion: 'reduce', viewport: { width: 1280, height: 900 } });
+    const axe = readFileSync(join(process.env.FILLMASK_WEB_TOOLS ?? join(root, 'build-web'), 'node_modules/axe-core/axe.min.js'), 'utf8');
+    await page.evaluate(axe);
+    await used(page, async (tab) => {
+      for (const width of [1280, 320]) {
+        await page.setViewportSize({ width, height: 800 });
+        const found = await page.evaluate(() => globalThis.axe.run({ resultTypes: ['violations'] }));
+        assert.deepEqual(found.violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)]), [], `${tab} at ${width}`);
+        assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${tab} at ${width} scrolls sideways`);
+      }
+    });
+    assert.deepEqual(page.complaints, []);
+  });

@@ -55,11 +55,14 @@ const chromium = process.env.CHROMIUM ?? '/usr/bin/chromium';
 export const noBrowser = spawnSync(chromium, ['--version']).status !== 0 && 'there is no Chromium';
 
 let browser;
-/** A page of a fresh profile. `complaints` has the errors and warnings of its console, but for a missing icon. */
-export async function openPage(url, { args = [] } = {}) {
+/**
+ * A page of a fresh profile, with playwright's options for its `context`. `complaints` has the errors and warnings of its
+ * console, but for a missing icon.
+ */
+export async function openPage(url, { args = [], context: options = {} } = {}) {
   const { chromium: playwright } = await import(join(process.env.FILLMASK_WEB_TOOLS ?? join(root, 'build-web'), 'node_modules/playwright-core/index.mjs'));
   browser ??= await playwright.launch({ executablePath: chromium, args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync', ...args] });
-  const context = await browser.newContext();
+  const context = await browser.newContext(options);
   const page = await context.newPage();
   const complaints = [];
   page.on('console', (message) => {
