@@ -42,7 +42,7 @@ setup_build() {
 setup_tests() {
     if command -v dpkg-query >/dev/null 2>&1; then
         install "clang, to build with a second compiler and to fuzz" clang
-        install "Chromium, for the tests in a browser" chromium
+        install "Chromium and Firefox, for the tests in browsers" chromium firefox-esr
         install "clang's sanitizers" "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev"
     else
         need "clang with its sanitizers" clang

@@ -3,14 +3,17 @@
 import { serve } from './service.js';
 import { join } from './thread.js';
 
-/** A classic script, which a bundler may have made of this file, can import scripts; a module cannot. */
+/**
+ * A classic script, which a bundler may have made of this file, can import scripts; a module cannot, and says so before it
+ * looks at the address (Firefox only if there is one), which is no address, so that nothing is loaded.
+ */
 function type() {
   try {
-    globalThis.importScripts();
-    return 'classic';
-  } catch {
-    return 'module';
+    globalThis.importScripts('http://[');
+  } catch (error) {
+    if (error instanceof TypeError) return 'module';
   }
+  return 'classic';
 }
 
 const createThread = () => new Worker(globalThis.location.href, { type: type(), name: 'fillmask-thread' });

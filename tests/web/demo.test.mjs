@@ -1,6 +1,6 @@
 // demo.test.mjs - the demo page in headless Chromium, from the folder that `npm run site` makes: each tab, threads by
 // the service worker alone, offline, updates, the content security policy, a hostile vocabulary, accessibility, narrow
-// screens.
+// screens; and in Firefox, that each tab works.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { crc32 } from 'node:zlib';
 import { serve, siteHeaders } from '../../tools/serve.mjs';
-import { bin, defaultModel, native, noBrowser, openPage, root } from './helpers.mjs';
+import { bin, defaultModel, native, noBrowser, noFirefox, openFirefox, openPage, root } from './helpers.mjs';
 
 const site = join(root, 'dist', 'site');
 const folder = mkdtempSync(join(tmpdir(), 'fillmask-demo-'));
@@ -35,7 +35,7 @@ const change = (file, from, to) => {
   writeFileSync(file, text.replaceAll(from, to));
 };
 
-const rules = { skip: noBrowser, timeout: 180_000 };
+const rules = { skip: noBrowser, timeout: 300_000 };
 
 /** Serves the site, or a folder like it, until the tests end. */
 async function served(options = {}) {
@@ -257,7 +257,7 @@ test('Train: the curve, pause and resume, before and after, the model as files',
   await page.waitForFunction(() => document.querySelector('#train-text').value.includes('captain'));
   const probe = 'The captain rings the [MASK].';
   await page.fill('#train-probes', `${probe}\nno mask here`);
-  await page.fill('#train [name=epochs]', '8');
+  await page.fill('#train [name=epochs]', '4');
   await page.click('#train-start');
   const step = async () => Number(/^Step (\d+)/.exec(await page.textContent('#train-state'))?.[1] ?? NaN);
   await page.waitForFunction(() => /^Step [2-9]/.test(document.querySelector('#train-state').textContent), null, { timeout: 60_000 });
@@ -525,3 +525,27 @@ for (const colorScheme of ['light', 'dark'])
     });
     assert.deepEqual(page.complaints, []);
   });
+
+test('Firefox: threads by the service worker alone, and each tab', { ...rules, skip: noFirefox }, async () => {
+  const { address } = await served({ headers: {} });
+  const page = await openFirefox(address);
+  await page.waitForFunction(() => /[2-8] threads · works offline/.test(document.querySelector('#engine').textContent), { timeout: 60_000 });
+  const best = words(native('fill', '--json', 'This movie was really [MASK].'));
+  await page.waitForFunction((best) => document.querySelector('#fill-cards .what')?.textContent === best, {}, best[0]);
+  assert.deepEqual(await page.$$eval('#fill-cards .what', (all) => all.map((what) => what.textContent)), best);
+  const show = (tab) => page.$eval(`#tab-${tab}`, (button) => button.click());
+  await show('augment');
+  await page.$eval('#augment-run', (button) => button.click());
+  await page.waitForSelector('.entry ins');
+  await show('score');
+  await page.waitForSelector('#score-expected .candidate');
+  await show('train');
+  await page.waitForFunction(() => document.querySelector('#train-text').value.includes('captain'));
+  await page.$eval('#train [name=epochs]', (input) => (input.value = '1'));
+  await page.$eval('#train-start', (button) => button.click());
+  await page.waitForSelector('#train-saving:not([hidden])', { timeout: 120_000 });
+  await show('about');
+  await page.waitForSelector('#about-card h3');
+  assert.equal(await page.$eval('#about-device dd:nth-of-type(3)', (build) => build.textContent), 'relaxed SIMD');
+  assert.deepEqual(page.complaints, []);
+});

@@ -1,4 +1,4 @@
-// helpers.mjs - what the tests of the package share: a server of the repository and headless Chromium.
+// helpers.mjs - what the tests of the package share: a server of the repository, headless Chromium and Firefox.
 import { spawnSync } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
@@ -73,3 +73,19 @@ export async function openPage(url, { args = [], context: options = {} } = {}) {
   return Object.assign(page, { complaints });
 }
 after(async () => browser?.close());
+
+const firefox = process.env.FIREFOX ?? '/usr/bin/firefox-esr';
+export const noFirefox = spawnSync(firefox, ['--version']).status !== 0 && 'there is no Firefox';
+
+let fox;
+/** A page of Firefox, driven by puppeteer over WebDriver BiDi; `complaints` has the errors that its scripts threw. */
+export async function openFirefox(url) {
+  const { default: puppeteer } = await import(join(process.env.FILLMASK_WEB_TOOLS ?? join(root, 'build-web'), 'node_modules/puppeteer-core/lib/esm/puppeteer/puppeteer-core.js'));
+  fox ??= await puppeteer.launch({ browser: 'firefox', executablePath: firefox, headless: true });
+  const page = await (await fox.createBrowserContext()).newPage();
+  const complaints = [];
+  page.on('pageerror', (error) => complaints.push(String(error)));
+  await page.goto(url);
+  return Object.assign(page, { complaints });
+}
+after(async () => fox?.close());
