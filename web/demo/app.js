@@ -13,6 +13,8 @@ const tabs = { fill, augment, score, train, about };
 
 const tablist = $('[role=tablist]'), engine = $('#engine'), loading = $('#loading');
 
+const TITLE = document.title;
+
 // ---- tabs ----
 
 /** The address says which tab is shown: "#fill?text=...". */
@@ -21,6 +23,7 @@ function route() {
   const shown = Object.hasOwn(tabs, name) ? name : 'fill';
   for (const button of tablist.querySelectorAll('[role=tab]')) button.setAttribute('aria-selected', String(button.id === `tab-${shown}`));
   for (const panel of document.querySelectorAll('[role=tabpanel]')) panel.hidden = panel.id !== shown;
+  document.title = shown === 'fill' ? TITLE : `${$(`#tab-${shown}`).textContent} · Fillmask`;
   mark($(`#tab-${shown}`));
   tabs[shown].show(new URLSearchParams(state));
 }

@@ -46,6 +46,7 @@ export class Chart {
     const width = this.#svg.clientWidth;
     const all = [...this.#training, ...this.#held].map(({ loss }) => loss);
     if (width === 0 || all.length === 0) return this.#svg.replaceChildren();
+    this.#svg.setAttribute('aria-label', `Loss by step: ${[told(this.#training), told(this.#held, ' on text kept apart')].filter(Boolean).join('; ')}`);
     this.#svg.setAttribute('viewBox', `0 0 ${width} ${HEIGHT}`);
     const highest = Math.max(1, Math.ceil(Math.max(...all)));
     const x = (step) => EDGE.left + (step / this.#steps) * (width - EDGE.left - EDGE.right);
@@ -56,7 +57,8 @@ export class Chart {
         shape('line', { class: 'grid', x1: EDGE.left, x2: width - EDGE.right, y1: y(loss), y2: y(loss) }),
         shape('text', { class: 'tick', x: EDGE.left - 8, y: y(loss) + 4, 'text-anchor': 'end' }, String(loss)),
       ]),
-      ...ticks(this.#steps).map((step) => shape('text', { class: 'tick', x: x(step), y: HEIGHT - 8, 'text-anchor': step === this.#steps ? 'end' : 'middle' }, String(step))),
+      ...ticks(this.#steps).filter((step) => x(step) < x(this.#steps) - 70).map((step) => shape('text', { class: 'tick', x: x(step), y: HEIGHT - 8, 'text-anchor': 'middle' }, String(step))),
+      shape('text', { class: 'tick', x: x(this.#steps), y: HEIGHT - 8, 'text-anchor': 'end' }, `${this.#steps} steps`),
       shape('polyline', { class: 'each', points: line(this.#training) }),
       shape('polyline', { class: 'smooth', points: line(smooth(this.#training)) }),
       shape('polyline', { class: 'held', points: line(this.#held) }),
@@ -81,4 +83,10 @@ function smooth(points) {
     weight = 0.85 * weight + 0.15;
     return { step, loss: sum / weight };
   });
+}
+
+/** A line in words. @param {Point[]} points */
+function told(points, where = '') {
+  if (points.length === 0) return '';
+  return `from ${points[0].loss.toFixed(2)} to ${points.at(-1).loss.toFixed(2)}${where}`;
 }

@@ -16,7 +16,7 @@ const write = $('#fill-text'), words = $('#fill-words'), cards = $('#fill-cards'
 const notice = $('#fill-notice'), time = $('#fill-time'), live = $('#fill-live');
 const memory = new Memory();
 const reach = roving(words);
-const chosen = chooser($('#fill-model')), beside = chooser($('#fill-beside'), { none: 'None' });
+const chosen = chooser($('#fill-model')), beside = chooser($('#fill-beside'), { none: 'Nothing' });
 /** The best guesses, by mask, for the reading line. @type {string[]} */
 let guesses = [];
 

@@ -16,7 +16,7 @@ const LOOK = 1500; // milliseconds between two looks at what has been learnt
 
 const form = $('#train-options'), probes = $('#train-probes');
 const notice = $('#train-notice'), state = $('#train-state'), bar = $('#train-progress'), comparison = $('#train-comparison');
-const begin = $('#train-start'), pause = $('#train-pause'), stop = $('#train-stop'), outcome = $('#train-outcome'), saving = $('#train-saving');
+const begin = $('#train-start'), pause = $('#train-pause'), controls = $('#train-controls'), outcome = $('#train-outcome'), saving = $('#train-saving');
 const chart = new Chart($('#train-chart'));
 const texts = new Texts('train', (problem) => say(notice, problem));
 const base = chooser($('#train-model'));
@@ -114,13 +114,13 @@ async function keep(model, steps, options) {
 function busy(is) {
   begin.disabled = is;
   pause.textContent = 'Pause';
-  for (const button of [pause, stop]) button.hidden = !is;
+  controls.hidden = !is;
   bar.hidden = !is;
   saving.hidden = is || !trained;
   if (!is) return;
   bar.value = 0;
   outcome.hidden = false;
-  outcome.scrollIntoView({ block: 'nearest' });
+  outcome.scrollIntoView({ block: 'start' });
   state.textContent = 'Reading the texts';
   for (const name of ['loss', 'held', 'speed']) figure(name, '–');
   figure('left', '–', 'left');
@@ -213,7 +213,7 @@ export function show() {
 
 form.addEventListener('submit', start);
 pause.addEventListener('click', togglePause);
-stop.addEventListener('click', () => controller?.abort());
+$('#train-stop').addEventListener('click', () => controller?.abort());
 $('#train-sample').addEventListener('click', sample);
 $('#train-save').addEventListener('click', save);
 globalThis.addEventListener('beforeunload', (event) => controller && event.preventDefault()); // nobody loses a training by a slip
