@@ -106,15 +106,23 @@ fm_special_ids fm_tokenizer_special(const fm_tokenizer *tokenizer);
 
 typedef struct fm_model fm_model;
 
+/* What the linear layers, the output matrix among them, are computed in. */
+typedef enum fm_dtype {
+    FM_DTYPE_STORED, /* int8 where the matrices are stored so, f32 otherwise */
+    FM_DTYPE_F32,
+    FM_DTYPE_INT8 /* matrices that are stored otherwise are rounded when the model is opened */
+} fm_dtype;
+
 typedef struct fm_model_options {
     int threads;                 /* 0: one per processor */
     const char *instruction_set; /* NULL: the best; "scalar", "avx2", "avx512" */
+    fm_dtype dtype;
 } fm_model_options;
 
 /* Opens a model folder as Hugging Face lays it out. options may be NULL. */
 fm_status fm_model_open(fm_model **model, const char *folder, const fm_model_options *options, fm_error *err);
-/* From memory. weights must stay and not change until the model is closed: what is stored as f32 at an address that is
- * a multiple of 4 is used where it is. The rest may go afterwards. */
+/* From memory. weights must stay and not change until the model is closed: what is stored as int8, or as f32 at an
+ * address that is a multiple of 4, is used where it is. The rest may go afterwards. */
 typedef struct fm_model_files {
     const char *config; /* config.json */
     size_t config_size;

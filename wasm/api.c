@@ -114,10 +114,12 @@ uint32_t api_open(const char *config, size_t config_size, const char *json, size
 void *api_save(uint32_t number, int type)
 {
     uint8_t *data;
-    const fm_model *m = have_service() ? fm_service_model(service, number, &problem) : NULL;
-    if (!m || fm_weights_build(&data, &result_size, &m->parameters, m->weights.values, (fm_stored_type)type, &problem))
-        return NULL;
-    return data;
+    fm_model *m = have_service() ? fm_service_model(service, number, &problem) : NULL;
+    if (!m || fm_weights_floats(&m->weights, &m->parameters, &problem)) return NULL;
+    fm_status status =
+        fm_weights_build(&data, &result_size, &m->parameters, m->weights.values, (fm_stored_type)type, &problem);
+    fm_model_drop_floats(m);
+    return status ? NULL : data;
 }
 
 /* ---- requests ---- */

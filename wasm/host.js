@@ -3,5 +3,6 @@
 mergeInto(LibraryManager.library, {
   now: function () {}, // milliseconds
   progress: function () {}, // parts done and in all; 0 stops the request
-  madd: function () {}, // put in by wasm-merge
+  madd: function () {}, // this and the next are put in by wasm-merge
+  dot: function () {},
 });

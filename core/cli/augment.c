@@ -28,7 +28,7 @@ static fm_status set_up(augmenting *a, fm_error *err)
 {
     const augment_command *o = a->o;
     const char *folder = cli_model(o->model, err);
-    const fm_model_options options = {(int)o->threads, o->set};
+    const fm_model_options options = {(int)o->threads, o->set, (fm_dtype)o->dtype};
     if (!folder) return err->status;
     fm_status status = compile_patterns(a, err);
     if (!status) status = cli_words_read(&a->kept, &o->keep, o->keep_file, err);
@@ -265,6 +265,7 @@ int cli_augment(int argc, char **argv)
          "write rows there; FILE.progress, which goes when all are done, keeps count of them", 0, 0, NULL},
         {"resume", 0, CLI_FLAG, &o.resume, NULL, "go on with an --output that is half done", 0, 0, NULL},
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
+        {"dtype", 0, CLI_CHOICE, &o.dtype, "TYPE", CLI_DTYPES_HELP, 0, 0, cli_dtypes},
         {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print the variants of arguments as JSON", 0, 0, NULL},
         {"quiet", 'q', CLI_FLAG, &o.quiet, NULL, "show neither progress nor reasons", 0, 0, NULL},

@@ -270,8 +270,8 @@ static uint64_t key_of(const augmenting *a, const char *path)
     fm_buffer_format(&text, "%d %d %d %d %lld %lld %lld %lld %lld %lld %lld", o->action, o->format, o->label_safe,
                      o->with_source, (long long)o->count, (long long)o->least, (long long)o->most,
                      (long long)o->variants, (long long)o->top_k, (long long)o->seed, (long long)o->skip);
-    fm_buffer_format(&text, " %g %g %g %g %g %g", o->rate, o->top_p, o->temperature, o->label_share,
-                     o->least_similarity, o->most_drop);
+    fm_buffer_format(&text, " %g %g %g %g %g %g %d", o->rate, o->top_p, o->temperature, o->label_share,
+                     o->least_similarity, o->most_drop, o->dtype);
     uint64_t key = fm_hash(FM_HASH_START, text.data, text.size);
     fm_buffer_free(&text);
     return key;

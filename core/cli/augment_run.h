@@ -7,7 +7,7 @@
 typedef struct augment_command {
     const char *model, *data, *field, *keep_file, *label_file, *output, *set;
     cli_list keep, protect, labels;
-    int action, format;
+    int action, format, dtype;
     double rate, top_p, temperature, label_share, least_similarity, most_drop;
     int64_t count, least, most, variants, top_k, seed, skip, threads;
     bool label_safe, with_source, resume, json, quiet;

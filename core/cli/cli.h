@@ -71,6 +71,7 @@ typedef struct cli_usage {
 } cli_usage;
 
 /* Of --isa, wherever there is one. */
+#define CLI_DTYPES_HELP "compute in fp32 or q8 (int8); auto: as the weights are stored (default auto)"
 #define CLI_SETS_HELP "instruction set: auto, amx, avx512bf16, avx512, avx2 or scalar (default auto)"
 
 /* Reads the arguments. False: the command ends with *exit_code now, after --help or a usage error, which has been
@@ -174,7 +175,7 @@ fm_status cli_evaluate(fm_evaluator *evaluator, bool quiet, fm_error *err);
 /* The figures of an evaluation as JSON members, without braces. */
 void cli_evaluation_json(fm_buffer *out, const fm_evaluation *evaluation);
 
-/* The lists that options of the same name offer, in the order of fm_text_format, fm_part and fm_precision. */
-extern const char *const cli_formats[], *const cli_parts[], *const cli_precisions[];
+/* The lists that options of the same name offer, in the order of fm_text_format, fm_part, fm_precision and fm_dtype. */
+extern const char *const cli_formats[], *const cli_parts[], *const cli_precisions[], *const cli_dtypes[];
 
 #endif

@@ -14,7 +14,7 @@ typedef struct embed_command {
     cli_list data;
     const char *model, *field, *set;
     int64_t threads;
-    int format;
+    int format, dtype;
     bool normalize, json, quiet;
 } embed_command;
 
@@ -139,7 +139,7 @@ static int embed(const embed_command *o, const cli_list *texts)
     fm_error err;
     embedding e = {.o = o, .several = texts->count > 1 || o->data.count > 0};
     const char *folder = cli_model(o->model, &err);
-    const fm_model_options options = {(int)o->threads, o->set};
+    const fm_model_options options = {(int)o->threads, o->set, (fm_dtype)o->dtype};
     fm_status status = folder ? fm_model_open(&e.model, folder, &options, &err) : err.status;
     for (size_t i = 0; i < texts->count; i++) e.several = e.several || strcmp(texts->items[i], "-") == 0;
     cli_progress_begin(&e.progress, "Embedding", "texts", o->quiet);
@@ -166,6 +166,7 @@ int cli_embed(int argc, char **argv)
          cli_formats},
         {"normalize", 0, CLI_FLAG, &o.normalize, NULL, "make vectors of length 1", 0, 0, NULL},
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
+        {"dtype", 0, CLI_CHOICE, &o.dtype, "TYPE", CLI_DTYPES_HELP, 0, 0, cli_dtypes},
         {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print JSON: text and vector; a list of them for several texts", 0, 0,
          NULL},

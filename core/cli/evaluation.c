@@ -10,6 +10,7 @@
 const char *const cli_formats[] = {"auto", "jsonl", "csv", "txt", NULL};
 const char *const cli_parts[] = {"all", "train", "held-out", NULL};
 const char *const cli_precisions[] = {"f32", "bf16", NULL};
+const char *const cli_dtypes[] = {"auto", "fp32", "q8", NULL};
 
 fm_status cli_evaluate(fm_evaluator *evaluator, bool quiet, fm_error *err)
 {
@@ -57,7 +58,7 @@ typedef struct eval_options {
     const char *model, *field, *set;
     int64_t length, limit, seed, threads;
     double rate;
-    int format, part;
+    int format, part, dtype;
     bool whole_words, json, quiet;
 } eval_options;
 
@@ -117,7 +118,7 @@ static int eval(const eval_options *o)
     fm_model *model = NULL;
     fm_buffer out = {0};
     const char *folder = cli_model(o->model, &err);
-    const fm_model_options options = {(int)o->threads, o->set};
+    const fm_model_options options = {(int)o->threads, o->set, (fm_dtype)o->dtype};
     fm_status status = folder ? fm_model_open(&model, folder, &options, &err) : err.status;
     if (!status) status = evaluate(o, model, &out, &err);
     fm_model_close(model);
@@ -145,6 +146,7 @@ int cli_eval(int argc, char **argv)
         {"seed", 0, CLI_INTEGER, &o.seed, "N", "of the masks, which are drawn once (default 42)", 0, 4294967295.0,
          NULL},
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
+        {"dtype", 0, CLI_CHOICE, &o.dtype, "TYPE", CLI_DTYPES_HELP, 0, 0, cli_dtypes},
         {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print one JSON object", 0, 0, NULL},
         {"quiet", 'q', CLI_FLAG, &o.quiet, NULL, "show no progress", 0, 0, NULL},

@@ -13,6 +13,7 @@ typedef struct fill_command {
     cli_list targets;
     int64_t count, beams, draw_from, seed, threads;
     double top_p, temperature;
+    int dtype;
     bool joint, sample, special, pieces, json, quiet;
 } fill_command;
 
@@ -48,7 +49,7 @@ static fm_status set_up(fill_job *f, fm_error *err)
 {
     const fill_command *o = f->o;
     const char *folder = cli_model(o->model, err);
-    const fm_model_options options = {(int)o->threads, o->set};
+    const fm_model_options options = {(int)o->threads, o->set, (fm_dtype)o->dtype};
     if (!folder) return err->status;
     fm_status status = cli_words_read(&f->targets, &o->targets, o->target_file, err);
     if (!status && o->target_file && f->targets.count == 0)
@@ -327,6 +328,7 @@ int cli_fill(int argc, char **argv)
          NULL},
         {"seed", 0, CLI_INTEGER, &o.seed, "N", "of --sample (default 0)", 0, 9e15, NULL},
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
+        {"dtype", 0, CLI_CHOICE, &o.dtype, "TYPE", CLI_DTYPES_HELP, 0, 0, cli_dtypes},
         {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print JSON: a list of fillings; of lists for several masks or texts", 0,
          0, NULL},

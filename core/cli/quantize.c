@@ -109,8 +109,10 @@ static fm_status copy_files(quantize_run *run, fm_error *err)
 static fm_status convert(quantize_run *run, fm_error *err)
 {
     cli_progress progress;
+    fm_status status = fm_weights_floats(&run->model->weights, &run->model->parameters, err);
+    if (status) return status;
     cli_progress_begin(&progress, "Converting", "weights", run->o->quiet);
-    fm_status status =
+    status =
         fm_weights_convert(run->tensors, &run->model->parameters, run->model->weights.values, types[run->o->type].type,
                            fm_cpu_pool(run->model->backend), cli_progress_step, &progress, err);
     cli_progress_end(&progress);
@@ -128,7 +130,11 @@ static fm_status compare(quantize_run *run, fm_error *err)
     if (status) return status;
     run->tensor_count = fm_safetensors_count(file);
     status = fm_weights_load(&weights, parameters, file, run->tensors, err);
-    if (status) return status;
+    if (!status) status = fm_weights_floats(&weights, parameters, err);
+    if (status) {
+        fm_weights_free(&weights);
+        return status;
+    }
     double error = 0.0, all = 0.0;
     for (size_t i = 0; i < parameters->count; i++) {
         const float *before = run->model->weights.values[i], *after = weights.values[i];
@@ -161,7 +167,7 @@ static fm_status quantise(quantize_run *run, fm_error *err)
 {
     double start = fm_seconds();
     const quantize_options *o = run->o;
-    const fm_model_options options = {(int)o->threads, NULL};
+    const fm_model_options options = {.threads = (int)o->threads};
     struct stat info;
     char *before = fm_path_join(run->source, TENSORS);
     run->tensors = fm_path_join(o->output, TENSORS);

@@ -15,7 +15,7 @@ typedef struct score_options {
     cli_list data;
     const char *model, *field, *set;
     int64_t threads;
-    int format, mask;
+    int format, mask, dtype;
     bool json, rank, quiet;
 } score_options;
 
@@ -249,7 +249,7 @@ static int score(const score_options *o, const cli_list *texts)
     fm_error err;
     scoring s = {.o = o, .brief = o->rank || o->data.count > 0};
     const char *folder = cli_model(o->model, &err);
-    const fm_model_options options = {(int)o->threads, o->set};
+    const fm_model_options options = {(int)o->threads, o->set, (fm_dtype)o->dtype};
     fm_status status = folder ? fm_model_open(&s.model, folder, &options, &err) : err.status;
     for (size_t i = 0; i < texts->count; i++) s.brief = s.brief || strcmp(texts->items[i], "-") == 0;
     s.several = s.brief || texts->count > 1;
@@ -287,6 +287,7 @@ int cli_score(int argc, char **argv)
          masks},
         {"rank", 0, CLI_FLAG, &o.rank, NULL, "print the texts by score, best first", 0, 0, NULL},
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
+        {"dtype", 0, CLI_CHOICE, &o.dtype, "TYPE", CLI_DTYPES_HELP, 0, 0, cli_dtypes},
         {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
         {"json", 0, CLI_FLAG, &o.json, NULL,
          "print JSON: text, score, pseudo_perplexity and tokens; a list of them for several texts", 0, 0, NULL},

@@ -25,6 +25,7 @@ static fm_status open_model(train_run *run, fm_error *err)
     if (!status) status = fm_parameters_make(&run->parameters, &run->config, err);
     if (!status) status = fm_safetensors_open(&file, tensors, err);
     if (!status) status = fm_weights_load(&run->weights, &run->parameters, file, tensors, err);
+    if (!status) status = fm_weights_floats(&run->weights, &run->parameters, err);
     free(config);
     free(tensors);
     return status;
@@ -62,7 +63,10 @@ static fm_status start_values(train_run *run, fm_error *err)
         if (run->o->model)
             memcpy(run->values + p->offset, run->weights.values[i], (size_t)p->rows * p->cols * sizeof(float));
     }
-    if (run->o->model) return FM_OK;
+    if (run->o->model) {
+        fm_weights_drop_floats(&run->weights, &run->parameters);
+        return FM_OK;
+    }
     return fm_initialise(run->values, &run->config, &run->parameters, (uint32_t)run->o->seed, run->o->init == 1,
                          &run->corpus, err);
 }

@@ -110,18 +110,30 @@ typedef struct fm_parameters {
 fm_status fm_parameters_make(fm_parameters *parameters, const fm_config *config, fm_error *err);
 void fm_parameters_free(fm_parameters *parameters);
 
-/* A model's values as f32. A parameter that the file holds as aligned F32 points into the mapped file; the others are
- * converted. */
+/* A matrix of int8: row i holds values[i * cols + j] * scales[i]. values is NULL where there is none. */
+typedef struct fm_int8_matrix {
+    const int8_t *values;
+    const float *scales;
+} fm_int8_matrix;
+
+/* A model's values. A parameter that the file holds as aligned F32 points into the mapped file, and so do the I8
+ * matrices; the others are converted to f32, among them the position embeddings. */
 typedef struct fm_weights {
     fm_safetensors *file;
-    const float **values; /* one a parameter */
-    float *converted;
+    const float **values; /* one a parameter; NULL for those in int8, until fm_weights_floats */
+    fm_int8_matrix *int8; /* one a parameter */
+    float *converted, *floats;
     fm_stored_type stored; /* what the matrices are stored as */
 } fm_weights;
 /* Checks names, shapes and types against the parameters; refuses missing and unknown tensors, NaN and infinity, and a
  * vocab_projector.weight that is not the word embeddings. Takes `file` over, also on failure. */
 fm_status fm_weights_load(fm_weights *weights, const fm_parameters *parameters, fm_safetensors *file, const char *name,
                           fm_error *err);
+/* Makes f32 of the int8 matrices as well, for what needs them: training, and writing files. Does nothing the second
+ * time. */
+fm_status fm_weights_floats(fm_weights *weights, const fm_parameters *parameters, fm_error *err);
+/* Frees these again. */
+void fm_weights_drop_floats(fm_weights *weights, const fm_parameters *parameters);
 void fm_weights_free(fm_weights *weights);
 
 /* Writes model.safetensors. values: one pointer a parameter. Matrices are stored as `type`: F32, F16 and BF16 store
@@ -165,6 +177,9 @@ typedef enum fm_run {
 typedef struct fm_network fm_network;
 fm_status fm_network_create(fm_network **network, const fm_config *config, const fm_parameters *parameters,
                             fm_backend *backend, const fm_room *room, const float *const *values, fm_error *err);
+/* For inference, with the weights of a file as they are: int8 matrices are computed with as such. */
+fm_status fm_network_open(fm_network **network, const fm_config *config, const fm_parameters *parameters,
+                          fm_backend *backend, const fm_room *room, const fm_weights *weights, fm_error *err);
 void fm_network_destroy(fm_network *network);
 
 /* Starts a run, giving up one that is unfinished. For FM_RUN_TRAIN: scale multiplies the summed loss before it is

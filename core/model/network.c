@@ -165,7 +165,9 @@ static fm_status plan_state(fm_network *n, const fm_parameters *parameters, fm_e
     return status;
 }
 
-static fm_status take_values(fm_network *n, const fm_parameters *parameters, const float *const *values, fm_error *err)
+/* int8 is NULL, or has matrices in the place of values. */
+static fm_status take_values(fm_network *n, const fm_parameters *parameters, const float *const *values,
+                             const fm_int8_matrix *int8, fm_error *err)
 {
     for (size_t i = 0; i < n->count; i++) {
         const fm_parameter *p = &parameters->list[i];
@@ -173,16 +175,21 @@ static fm_status take_values(fm_network *n, const fm_parameters *parameters, con
             n->ops->write(n->backend, n->values[i], values[i]);
             continue;
         }
-        n->values[i] = (fm_tensor){0, FM_F32, p->rows, p->cols, 0};
-        fm_status status = n->ops->import(n->backend, values[i], (size_t)p->rows * p->cols, &n->values[i].buffer, err);
+        bool integers = int8 && int8[i].values;
+        n->values[i] = (fm_tensor){0, integers ? FM_I8 : FM_F32, p->rows, p->cols, 0};
+        uint32_t *buffer = &n->values[i].buffer;
+        fm_status status =
+            integers ? n->ops->import_int8(n->backend, int8[i].values, int8[i].scales, p->rows, p->cols, buffer, err)
+                     : n->ops->import(n->backend, values[i], (size_t)p->rows * p->cols, buffer, err);
         if (!status) status = keep_buffer(n, n->values[i].buffer, err);
         if (status) return status;
     }
     return FM_OK;
 }
 
-fm_status fm_network_create(fm_network **network, const fm_config *config, const fm_parameters *parameters,
-                            fm_backend *backend, const fm_room *room, const float *const *values, fm_error *err)
+static fm_status create(fm_network **network, const fm_config *config, const fm_parameters *parameters,
+                        fm_backend *backend, const fm_room *room, const float *const *values,
+                        const fm_int8_matrix *int8, fm_error *err)
 {
     *network = NULL;
     fm_status status = fm_room_check(room, err);
@@ -203,7 +210,7 @@ fm_status fm_network_create(fm_network **network, const fm_config *config, const
     if (!n->values || !n->gradients || !n->layers || !n->host || !n->keys)
         status = fm_fail_memory(err, n->count * sizeof *n->values, "a network");
     if (!status && room->training) status = plan_state(n, parameters, err);
-    if (!status) status = take_values(n, parameters, values, err);
+    if (!status) status = take_values(n, parameters, values, int8, err);
     if (!status) status = plan_activations(n, err);
     if (status) {
         fm_network_destroy(n);
@@ -211,6 +218,18 @@ fm_status fm_network_create(fm_network **network, const fm_config *config, const
     }
     *network = n;
     return FM_OK;
+}
+
+fm_status fm_network_create(fm_network **network, const fm_config *config, const fm_parameters *parameters,
+                            fm_backend *backend, const fm_room *room, const float *const *values, fm_error *err)
+{
+    return create(network, config, parameters, backend, room, values, NULL, err);
+}
+
+fm_status fm_network_open(fm_network **network, const fm_config *config, const fm_parameters *parameters,
+                          fm_backend *backend, const fm_room *room, const fm_weights *weights, fm_error *err)
+{
+    return create(network, config, parameters, backend, room, weights->values, weights->int8, err);
 }
 
 void fm_network_destroy(fm_network *n)

@@ -2,7 +2,9 @@
  * stored type becomes f32 and back. The format itself is in safetensors.c, the number types are in convert.c. */
 #include "model/convert.h"
 
+#include <float.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,6 +164,24 @@ static bool can_point_into(const fm_stored_tensor *tensor)
     return tensor->type == FM_STORED_F32 && (uintptr_t)tensor->data % sizeof(float) == 0;
 }
 
+/* Whether a parameter stays int8. The position embeddings are too small to be worth it. */
+static bool stays_int8(size_t parameter, const source *from)
+{
+    return from->scale && parameter != FM_P_POSITION;
+}
+
+static size_t padded(size_t elements)
+{
+    return (elements + 15) & ~(size_t)15;
+}
+
+/* Floats of `converted` that a parameter needs: its values, or its scales. */
+static size_t room_for(size_t parameter, const fm_parameter *p, const source *from)
+{
+    if (can_point_into(from->tensor)) return 0;
+    return padded(stays_int8(parameter, from) ? p->rows : (size_t)p->rows * p->cols);
+}
+
 /* Rows [first, first + rows) of a tensor as f32. */
 static fm_status convert_rows(const loader *l, const source *from, size_t first, size_t rows, size_t cols, float *to)
 {
@@ -178,6 +198,18 @@ static fm_status convert_rows(const loader *l, const source *from, size_t first,
     return fm_all_finite(to, rows * cols) ? FM_OK : not_finite(l, from->scale->name);
 }
 
+/* Takes over the scales of an int8 matrix, if none of its values is too large for a float. */
+static fm_status take_int8(const loader *l, const source *from, size_t rows, size_t cols, float *scales,
+                           fm_int8_matrix *to)
+{
+    memcpy(scales, from->scale->data, rows * sizeof *scales);
+    *to = (fm_int8_matrix){(const int8_t *)(const void *)from->tensor->data, scales};
+    for (size_t row = 0; row < rows; row++)
+        for (size_t col = 0; scales[row] > FLT_MAX / 128 && col < cols; col++)
+            if (isinf((float)to->values[row * cols + col] * scales[row])) return not_finite(l, from->scale->name);
+    return FM_OK;
+}
+
 /* Points into the file where possible; `converted` has room for everything else. */
 static fm_status fill_values(const loader *l, const fm_parameters *parameters, const source *sources,
                              fm_weights *weights)
@@ -187,31 +219,35 @@ static fm_status fill_values(const loader *l, const fm_parameters *parameters, c
         const fm_parameter *p = &parameters->list[i];
         const fm_stored_tensor *tensor = sources[i].tensor;
         size_t rows = p->rows, cols = p->cols;
+        fm_status status = FM_OK;
         if (can_point_into(tensor)) {
             weights->values[i] = (const float *)(const void *)tensor->data;
-            if (!fm_all_finite(weights->values[i], rows * cols)) return not_finite(l, tensor->name);
-            continue;
+            if (!fm_all_finite(weights->values[i], rows * cols)) status = not_finite(l, tensor->name);
+        } else if (stays_int8(i, &sources[i])) {
+            status = take_int8(l, &sources[i], rows, cols, to, &weights->int8[i]);
+        } else {
+            status = convert_rows(l, &sources[i], 0, rows, cols, to);
+            weights->values[i] = to;
         }
-        fm_status status = convert_rows(l, &sources[i], 0, rows, cols, to);
         if (status) return status;
-        weights->values[i] = to;
-        to += (rows * cols + 15) & ~(size_t)15;
+        to += room_for(i, p, &sources[i]);
     }
     return FM_OK;
 }
 
 /* The tied matrix may be in the file a second time, but then it must say the same, bit for bit. */
-static fm_status check_projector(const loader *l, const fm_parameter *word, const float *values,
+static fm_status check_projector(const loader *l, const fm_parameter *word, const source *words,
                                  const source *projector)
 {
     if (!projector->tensor) return FM_OK;
     size_t cols = word->cols;
-    float *row = fm_alloc(cols, sizeof *row);
-    if (!row) return fm_fail_memory(l->err, cols * sizeof *row, "a row of weights");
+    float *row = fm_alloc(cols, 2 * sizeof *row);
+    if (!row) return fm_fail_memory(l->err, cols * 2 * sizeof *row, "a row of weights");
     fm_status status = FM_OK;
     for (size_t i = 0; i < word->rows && !status; i++) {
         status = convert_rows(l, projector, i, 1, cols, row);
-        if (!status && memcmp(row, values + i * cols, cols * sizeof *row) != 0)
+        if (!status) status = convert_rows(l, words, i, 1, cols, row + cols);
+        if (!status && memcmp(row, row + cols, cols * sizeof *row) != 0)
             status =
                 fm_fail(l->err, FM_E_UNSUPPORTED,
                         "%s: row %zu of the tensor %s differs from %s; only models whose output matrix is the word "
@@ -231,16 +267,16 @@ static fm_status load_all(const loader *l, const fm_parameters *parameters, sour
     size_t elements = 0;
     weights->stored = sources[FM_P_WORD].tensor->type;
     for (size_t i = 0; i < parameters->count; i++) {
-        const fm_parameter *p = &parameters->list[i];
-        if (!can_point_into(sources[i].tensor)) elements += ((size_t)p->rows * p->cols + 15) & ~(size_t)15;
+        elements += room_for(i, &parameters->list[i], &sources[i]);
         if (sources[i].scale) weights->stored = FM_STORED_I8;
     }
     weights->values = calloc(parameters->count, sizeof *weights->values);
+    weights->int8 = calloc(parameters->count, sizeof *weights->int8);
     weights->converted = fm_alloc(elements, sizeof *weights->converted);
-    if (!weights->values || !weights->converted)
+    if (!weights->values || !weights->int8 || !weights->converted)
         return fm_fail_memory(l->err, elements * sizeof *weights->converted, "the weights");
     status = fill_values(l, parameters, sources, weights);
-    return status ? status : check_projector(l, &parameters->list[FM_P_WORD], weights->values[FM_P_WORD], &projector);
+    return status ? status : check_projector(l, &parameters->list[FM_P_WORD], &sources[FM_P_WORD], &projector);
 }
 
 fm_status fm_weights_load(fm_weights *weights, const fm_parameters *parameters, fm_safetensors *file, const char *name,
@@ -256,10 +292,40 @@ fm_status fm_weights_load(fm_weights *weights, const fm_parameters *parameters, 
     return status;
 }
 
+fm_status fm_weights_floats(fm_weights *weights, const fm_parameters *parameters, fm_error *err)
+{
+    size_t elements = 0;
+    for (size_t i = 0; i < parameters->count; i++)
+        if (!weights->values[i]) elements += padded((size_t)parameters->list[i].rows * parameters->list[i].cols);
+    if (elements == 0) return FM_OK;
+    float *to = weights->floats = fm_alloc(elements, sizeof *to);
+    if (!to) return fm_fail_memory(err, elements * sizeof *to, "the weights as f32");
+    for (size_t i = 0; i < parameters->count; i++) {
+        if (weights->values[i]) continue;
+        const fm_parameter *p = &parameters->list[i];
+        const fm_int8_matrix *from = &weights->int8[i];
+        size_t cols = p->cols, count = p->rows * cols;
+        weights->values[i] = to;
+        for (size_t j = 0; j < count; j++) to[j] = (float)from->values[j] * from->scales[j / cols];
+        to += padded(count);
+    }
+    return FM_OK;
+}
+
+void fm_weights_drop_floats(fm_weights *weights, const fm_parameters *parameters)
+{
+    for (size_t i = 0; i < parameters->count; i++)
+        if (weights->int8[i].values) weights->values[i] = NULL;
+    fm_free(weights->floats);
+    weights->floats = NULL;
+}
+
 void fm_weights_free(fm_weights *weights)
 {
     free(weights->values);
+    free(weights->int8);
     fm_free(weights->converted);
+    fm_free(weights->floats);
     fm_safetensors_close(weights->file);
     *weights = (fm_weights){0};
 }

@@ -13,7 +13,7 @@
 
 #include "base/base.h"
 
-typedef enum fm_type { FM_F32, FM_U32 } fm_type;
+typedef enum fm_type { FM_F32, FM_U32, FM_I8 } fm_type;
 
 /* buffer 0 is no tensor: operations take it where an operand is optional. */
 typedef struct fm_tensor {
@@ -64,6 +64,9 @@ typedef struct fm_ops {
     fm_status (*create)(fm_backend *b, size_t elements, uint32_t *buffer, fm_error *err);
     /* A buffer over host memory that stays and does not change; the backend may keep a form of it that suits it. */
     fm_status (*import)(fm_backend *b, const float *data, size_t elements, uint32_t *buffer, fm_error *err);
+    /* The same for a matrix of type FM_I8: row i holds data[i * cols + j] * scales[i]. */
+    fm_status (*import_int8)(fm_backend *b, const int8_t *data, const float *scales, uint32_t rows, uint32_t cols,
+                             uint32_t *buffer, fm_error *err);
     void (*release)(fm_backend *b, uint32_t buffer);
 
     /* Host to tensor; the source is free again on return. */
@@ -75,7 +78,7 @@ typedef struct fm_ops {
 
     void (*zero)(fm_backend *b, fm_tensor x);
 
-    /* out (T, H) = word[ids] + position[place.position] */
+    /* out (T, H) = word[ids] + position[place.position]; word may be FM_I8. */
     void (*embedding)(fm_backend *b, fm_tensor out, fm_tensor word, fm_tensor position, fm_tensor ids,
                       const fm_packing *packing);
     /* d_word[ids[t]] += d_out[t], d_position[p] += d_out[t]. order (T, 1) lists tokens sorted by id, then by place, so
@@ -98,7 +101,8 @@ typedef struct fm_ops {
     /* Of the products of linear, attention and their backward twins from here on; f32 until told otherwise. */
     void (*precision)(fm_backend *b, fm_precision precision);
     /* y (M, N) = epilogue(x (M, K) w (N, K)^T + bias (1, N)). With GELU (erf form, Hendrycks and Gimpel 2016) the
-     * argument is kept in pre (M, N) if given. */
+     * argument is kept in pre (M, N) if given. If w is FM_I8, without pre, then each row of x is rounded to 255 levels
+     * between -max and max of its magnitudes, and the sums of products are exact. */
     void (*linear)(fm_backend *b, fm_tensor y, fm_tensor x, fm_tensor w, fm_tensor bias, fm_epilogue epilogue,
                    fm_tensor pre);
     /* d_x (M, K) = d_y w, added to if add; d_w += d_y^T x; d_bias += column sums of d_y. Each output is optional. */

@@ -24,6 +24,12 @@ static double size_of(fm_tensor x)
     return x.buffer ? (double)x.rows * x.cols : 0.0;
 }
 
+/* What a tensor takes, in numbers of 32 bits. */
+static double space_of(fm_tensor x)
+{
+    return x.type == FM_I8 ? size_of(x) / 4 : size_of(x);
+}
+
 /* Adds a call that began at `start`. Operations on weights of other shapes are other entries. */
 static void count(fm_backend *b, const char *name, fm_tensor weights, double start, work done)
 {
@@ -66,6 +72,12 @@ static fm_status create(fm_backend *b, size_t elements, uint32_t *buffer, fm_err
 static fm_status import(fm_backend *b, const float *data, size_t elements, uint32_t *buffer, fm_error *err)
 {
     return CALL(import)(INNER, data, elements, buffer, err);
+}
+
+static fm_status import_int8(fm_backend *b, const int8_t *data, const float *scales, uint32_t rows, uint32_t cols,
+                             uint32_t *buffer, fm_error *err)
+{
+    return CALL(import_int8)(INNER, data, scales, rows, cols, buffer, err);
 }
 
 static void release(fm_backend *b, uint32_t buffer)
@@ -145,7 +157,7 @@ static void linear(fm_backend *b, fm_tensor y, fm_tensor x, fm_tensor w, fm_tens
     double start = fm_seconds();
     CALL(linear)(INNER, y, x, w, bias, epilogue, pre);
     count(b, epilogue == FM_EPILOGUE_GELU ? "linear, gelu" : "linear", w, start,
-          (work){2.0 * x.rows * size_of(w), size_of(y) + size_of(x) + size_of(w) + size_of(pre)});
+          (work){2.0 * x.rows * size_of(w), size_of(y) + size_of(x) + space_of(w) + size_of(pre)});
 }
 
 static void linear_backward(fm_backend *b, fm_tensor d_x, bool add, fm_tensor d_w, fm_tensor d_bias, fm_tensor d_y,
@@ -228,6 +240,7 @@ static const fm_ops table = {.name = "profile",
                              .destroy = destroy,
                              .create = create,
                              .import = import,
+                             .import_int8 = import_int8,
                              .release = release,
                              .write = write_tensor,
                              .read = read_tensor,

@@ -19,7 +19,9 @@ static void operand(fm_backend *b, const char *name, fm_tensor x)
 {
     fm_buffer *text = &((record *)b)->text;
     if (!x.buffer) fm_buffer_format(text, " %s=none", name);
-    else fm_buffer_format(text, " %s=#%u+%llu(%ux%u)", name, x.buffer, (unsigned long long)x.offset, x.rows, x.cols);
+    else
+        fm_buffer_format(text, " %s=#%u+%llu(%ux%u)%s", name, x.buffer, (unsigned long long)x.offset, x.rows, x.cols,
+                         x.type == FM_I8 ? "int8" : "");
 }
 
 static void number(fm_backend *b, const char *name, double value)
@@ -66,6 +68,17 @@ static fm_status import(fm_backend *b, const float *data, size_t elements, uint3
     (void)err;
     *buffer = ++((record *)b)->buffers;
     fm_buffer_format(&((record *)b)->text, "import #%u elements=%zu\n", *buffer, elements);
+    return FM_OK;
+}
+
+static fm_status import_int8(fm_backend *b, const int8_t *data, const float *scales, uint32_t rows, uint32_t cols,
+                             uint32_t *buffer, fm_error *err)
+{
+    (void)data;
+    (void)scales;
+    (void)err;
+    *buffer = ++((record *)b)->buffers;
+    fm_buffer_format(&((record *)b)->text, "import_int8 #%u(%ux%u)\n", *buffer, rows, cols);
     return FM_OK;
 }
 
@@ -295,6 +308,7 @@ static const fm_ops table = {.name = "record",
                              .destroy = destroy,
                              .create = create,
                              .import = import,
+                             .import_int8 = import_int8,
                              .release = release,
                              .write = write_tensor,
                              .read = read_tensor,

@@ -117,9 +117,11 @@ fm_status service_convert(call *c)
     kept *k = service_find(c, "model", KIND_MODEL);
     fm_status status = k ? service_options(c, members, options, 1) : c->err->status;
     if (status) return status;
-    const fm_model *m = k->item;
+    fm_model *m = k->item;
     fm_buffer_text(c->answer, "null");
     if (m->weights.stored == types[type]) return FM_OK;
-    status = fm_weights_build(&data, &size, &m->parameters, m->weights.values, types[type], c->err);
+    status = fm_weights_floats(&m->weights, &m->parameters, c->err);
+    if (!status) status = fm_weights_build(&data, &size, &m->parameters, m->weights.values, types[type], c->err);
+    fm_model_drop_floats(m);
     return status ? status : service_replace(c, k, data, size);
 }

@@ -107,11 +107,12 @@ static fm_status plan(const call *c, training *t, const settings *s)
 
 static fm_status create_trainer(const call *c, training *t, start from)
 {
-    const fm_model *m = t->model;
+    fm_model *m = t->model;
     float *values = NULL;
     const float **pointers = NULL;
     fm_status status = FM_OK;
-    if (from != START_MODEL) {
+    if (from == START_MODEL) status = fm_weights_floats(&m->weights, &m->parameters, c->err);
+    else {
         status = service_values(&m->parameters, &values, &pointers, c->err);
         if (!status)
             status = fm_initialise(values, &t->config, &m->parameters, t->options.seed, from == START_NEIGHBOURS,
@@ -120,6 +121,7 @@ static fm_status create_trainer(const call *c, training *t, start from)
     if (!status)
         status = fm_trainer_create(&t->trainer, &t->config, &m->parameters, m->tokenizer, m->backend, t->corpus,
                                    &t->options, pointers ? pointers : m->weights.values, c->err);
+    fm_model_drop_floats(m); /* the trainer has copied them */
     fm_free(values);
     free(pointers);
     return status;
@@ -255,7 +257,7 @@ static fm_status start_evaluation(evaluation *e, fm_model *m, training *t, const
     const fm_masking masking = {0.15f, false, 42, m->config.vocab_size, fm_tokenizer_special(m->tokenizer)};
     fm_status status = FM_OK;
     if (t) room = fm_trainer_room(t->trainer);
-    else status = fm_network_create(&e->network, &m->config, &m->parameters, m->backend, &room, m->weights.values, err);
+    else status = fm_model_new_network(m, &room, &e->network, err);
     if (status) return status;
     return fm_evaluator_create(&e->evaluator, t ? fm_trainer_network(t->trainer) : e->network, m->backend, &room,
                                corpus, m->tokenizer, &masking, length, limit, err);

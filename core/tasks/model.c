@@ -4,6 +4,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Rounds weights that are not int8 to it. */
+static fm_status round_weights(fm_model *m, fm_error *err)
+{
+    uint8_t *data;
+    size_t size;
+    if (m->weights.stored == FM_STORED_I8) return FM_OK;
+    fm_status status = fm_weights_build(&data, &size, &m->parameters, m->weights.values, FM_STORED_I8, err);
+    if (status) return status;
+    status = fm_model_replace_weights(m, data, size, err);
+    if (status) fm_free(data);
+    else m->made = data;
+    return status;
+}
+
 /* The weights of a file, which is taken over, for the config and the tokenizer that the model already has. `name` is
  * where all of it came from, `tensors` the weights' file. */
 static fm_status finish(fm_model *m, fm_safetensors *file, const char *name, const char *tensors,
@@ -21,7 +35,9 @@ static fm_status finish(fm_model *m, fm_safetensors *file, const char *name, con
         return status;
     }
     status = fm_weights_load(&m->weights, &m->parameters, file, tensors, err);
+    if (!status && options && options->dtype == FM_DTYPE_INT8) status = round_weights(m, err);
     if (status) return status;
+    if (options && options->dtype == FM_DTYPE_F32) m->dtype = FM_DTYPE_F32;
     return fm_cpu_create(&m->backend, options ? options->instruction_set : NULL, options ? options->threads : 0, err);
 }
 
@@ -73,7 +89,10 @@ fm_status fm_model_replace_weights(fm_model *m, const void *data, size_t size, f
     fm_network_destroy(m->network);
     m->network = NULL;
     fm_weights_free(&m->weights);
+    fm_free(m->made);
     m->weights = weights;
+    m->made = NULL;
+    m->dtype = FM_DTYPE_STORED;
     return FM_OK;
 }
 
@@ -83,6 +102,7 @@ void fm_model_close(fm_model *m)
     fm_network_destroy(m->network);
     if (m->backend) m->backend->ops->destroy(m->backend);
     fm_weights_free(&m->weights);
+    fm_free(m->made);
     fm_parameters_free(&m->parameters);
     fm_tokenizer_close(m->tokenizer);
     free(m);
@@ -98,6 +118,21 @@ uint32_t fm_model_width(const fm_model *m)
     return m->config.hidden;
 }
 
+void fm_model_drop_floats(fm_model *m)
+{
+    if (m->dtype != FM_DTYPE_F32) fm_weights_drop_floats(&m->weights, &m->parameters);
+}
+
+fm_status fm_model_new_network(fm_model *m, const fm_room *room, fm_network **network, fm_error *err)
+{
+    *network = NULL;
+    if (m->dtype != FM_DTYPE_F32)
+        return fm_network_open(network, &m->config, &m->parameters, m->backend, room, &m->weights, err);
+    fm_status status = fm_weights_floats(&m->weights, &m->parameters, err);
+    if (status) return status;
+    return fm_network_create(network, &m->config, &m->parameters, m->backend, room, m->weights.values, err);
+}
+
 fm_status fm_model_network(fm_model *m, const fm_room *room, fm_network **network, fm_error *err)
 {
     m->runner = NULL;
@@ -109,8 +144,7 @@ fm_status fm_model_network(fm_model *m, const fm_room *room, fm_network **networ
         if (m->network && m->room.masked > grown.masked) grown.masked = m->room.masked;
         fm_network_destroy(m->network);
         m->network = NULL;
-        fm_status status =
-            fm_network_create(&m->network, &m->config, &m->parameters, m->backend, &grown, m->weights.values, err);
+        fm_status status = fm_model_new_network(m, &grown, &m->network, err);
         if (status) return status;
         m->room = grown;
     }

@@ -11,6 +11,8 @@ struct fm_model {
     fm_config config;
     fm_parameters parameters;
     fm_weights weights;
+    fm_dtype dtype; /* FM_DTYPE_F32 computes int8 weights as f32 */
+    uint8_t *made;  /* model.safetensors of weights that were rounded on opening */
     fm_backend *backend;
     fm_network *network; /* made when it is first needed */
     fm_room room;        /* that it has */
@@ -21,8 +23,14 @@ struct fm_model {
  * gets another one, and the former is gone. */
 fm_status fm_model_network(fm_model *model, const fm_room *room, fm_network **network, fm_error *err);
 
-/* Another model.safetensors of the same shape, which must stay as for fm_model_open_memory. The model's network is gone
- * afterwards. On failure all is as it was. */
+/* One that is the caller's, who destroys it before the model is closed or gets other weights. */
+fm_status fm_model_new_network(fm_model *model, const fm_room *room, fm_network **network, fm_error *err);
+
+/* Frees what fm_weights_floats made for a while, unless the model computes with it. */
+void fm_model_drop_floats(fm_model *model);
+
+/* Another model.safetensors of the same shape, which must stay as for fm_model_open_memory, and is computed as it is
+ * stored. The model's network is gone afterwards. On failure all is as it was. */
 fm_status fm_model_replace_weights(fm_model *model, const void *data, size_t size, fm_error *err);
 
 /* ---- sequences through the network (runner.c) ---- */

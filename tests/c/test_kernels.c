@@ -316,6 +316,173 @@ static void products(void **state)
     }
 }
 
+/* ---- products of integers ---- */
+
+static void *zeroed(size_t bytes)
+{
+    void *memory = calloc(bytes, 1);
+    assert_non_null(memory);
+    return memory;
+}
+
+/* Of [-most, most], and every fourth of those an end of it. */
+static int random_integer(fm_random *random, int most)
+{
+    uint32_t kind = fm_random_below(random, 8);
+    return kind == 0 ? most : kind == 1 ? -most : (int)fm_random_below(random, 2 * (uint32_t)most + 1) - most;
+}
+
+/* least and most bound the weights; `ends` takes nothing but the largest magnitudes of both sides, whose sums go
+ * furthest. */
+static void check_int8_sums(const fm_int8_kernels *kernels, size_t depth, int least, int most, bool ends)
+{
+    size_t mr = kernels->mr, nr = kernels->nr, stride = depth + 64;
+    int *a = zeroed(mr * depth * sizeof *a), *w = zeroed(nr * depth * sizeof *w);
+    uint8_t *rows = zeroed(mr * stride * kernels->size), *panel = zeroed(nr * depth);
+    int32_t *found = zeroed((mr + 1) * nr * sizeof *found);
+    fm_random random = fm_random_seeded(depth, (uint32_t)(most + ends));
+    for (size_t i = 0; i < mr * depth; i++) {
+        a[i] = ends ? FM_LEVELS : random_integer(&random, FM_LEVELS);
+        int16_t value = (int16_t)a[i]; /* little-endian, so that its first byte is the int8 */
+        memcpy(rows + (i / depth * stride + i % depth) * kernels->size, &value, kernels->size);
+    }
+    for (size_t j = 0; j < nr; j++)
+        for (size_t k = 0; k < depth; k++) {
+            int value = ends ? (j % 2 ? least : most) : random_integer(&random, most);
+            w[j * depth + k] = value;
+            panel[(k / 4 * nr + j) * 4 + k % 4] = (uint8_t)(value + (int)kernels->offset);
+        }
+    for (size_t count = depth > 1000 ? mr : 1; count <= mr; count++) {
+        memset(found, 0x55, (mr + 1) * nr * sizeof *found);
+        if (kernels->begin) kernels->begin();
+        kernels->tile(count, depth, rows, stride, panel, found);
+        if (kernels->end) kernels->end();
+        for (size_t i = 0; i < count; i++)
+            for (size_t j = 0; j < nr; j++) {
+                int64_t sum = 0;
+                for (size_t k = 0; k < depth; k++)
+                    sum += (int64_t)a[i * depth + k] * (w[j * depth + k] + (int)kernels->offset);
+                if (found[i * nr + j] != sum)
+                    fail_msg("tile of int8, depth %zu, %zu rows: (%zu, %zu) is %d, not %lld", depth, count, i, j,
+                             (int)found[i * nr + j], (long long)sum);
+            }
+        for (size_t i = mr * nr; i < (mr + 1) * nr; i++) assert_int_equal(found[i], 0x55555555);
+    }
+    free(a);
+    free(w);
+    free(rows);
+    free(panel);
+    free(found);
+}
+
+static void check_int8_tile(const fm_kernels *set)
+{
+    for (size_t i = 0; set->int8[i]; i++) {
+        const fm_int8_kernels *kernels = set->int8[i];
+        if (!kernels->supported()) continue;
+        for (size_t depth = 64; depth <= 832; depth += depth < 256 ? 64 : 576) {
+            check_int8_sums(kernels, depth, -63, 63, false);
+            check_int8_sums(kernels, depth, -63, 63, true);
+            if (kernels->offset == 64) continue;
+            check_int8_sums(kernels, depth, -127, 127, false);
+            check_int8_sums(kernels, depth, -128, 127, true);
+        }
+        if (kernels->offset != 64) check_int8_sums(kernels, 65536, -128, 127, true);
+    }
+}
+
+/* Sets keep integers of different sizes; all of them are the same as the reference's. */
+static void check_quantise_at(const fm_kernels *set, size_t n, const float *x)
+{
+    size_t size = set->int8[0]->size, room = (n + 15) / 16 * 16;
+    int8_t *right = zeroed(room);
+    uint8_t *got = zeroed(room * size + 1);
+    memset(right, 0x11, room);
+    memset(got, 0x11, room * size + 1);
+    int32_t right_sum, sum;
+    float right_scale = reference->quantise(n, right, x, &right_sum), scale = set->quantise(n, got, x, &sum);
+    assert_int_equal(sum, right_sum);
+    if (isnan(right_scale)) assert_true(isnan(scale));
+    else assert_true(scale == right_scale);
+    for (size_t i = 0; i < room; i++) {
+        int16_t value = 0;
+        memcpy(&value, got + i * size, size);
+        if (size == 1) value = (int8_t)value;
+        if (value != right[i])
+            fail_msg("%s, quantise of %zu: element %zu is %d, not %d", set->name, n, i, value, right[i]);
+        if (i >= n) assert_int_equal(value, 0);
+    }
+    assert_int_equal(got[room * size], 0x11);
+    free(right);
+    free(got);
+}
+
+static void check_quantise(const fm_kernels *set)
+{
+    static const float scales[] = {1.0f, 1e-20f, 1e-33f, 1e30f, 0.0f}, specials[] = {NAN, -NAN, INFINITY, -INFINITY};
+    for (size_t n = 1; n > 0; n = next_size(n)) {
+        for (size_t s = 0; s < sizeof scales / sizeof *scales; s++) {
+            float *x = random_row(n, 25, 0.1f * scales[s], scales[s]);
+            check_quantise_at(set, n, x);
+            free_row(x);
+        }
+        float *x = random_row(n, 26, 0.0f, 1.0f);
+        for (size_t i = 0; i < n; i++) x[i] = (float)(i % 255) / 2.0f - 63.5f; /* ties, where 127 is the largest */
+        x[n / 2] = 127.0f;
+        check_quantise_at(set, n, x);
+        for (size_t s = 0; s < sizeof specials / sizeof *specials; s++) {
+            x[n / 2] = specials[s];
+            check_quantise_at(set, n, x);
+            x[n / 2] = 1.0f;
+            x[n - 1] = specials[s];
+            check_quantise_at(set, n, x);
+        }
+        free_row(x);
+    }
+}
+
+static void check_dequantise(const fm_kernels *set)
+{
+    for (size_t n = 1; n > 0; n = next_size(n)) {
+        float *scales = random_row(n, 27, 0.1f, 0.02f), *bias = random_row(n, 28, 0.0f, 1.0f);
+        float *got = row_of(n), *right = row_of(n);
+        int32_t *c = zeroed((n + 16) * sizeof *c); /* a tile's row is whole */
+        fm_random random = fm_random_seeded(29, (uint32_t)n);
+        for (size_t i = 0; i < n; i++) c[i] = (int32_t)fm_random_below(&random, 4000000) - 1000000;
+        for (int with = 0; with < 2; with++) {
+            set->dequantise(n, got, c, -123456, 0.01f, scales, with ? bias : NULL);
+            for (size_t i = 0; i < n; i++) {
+                double product = (c[i] + 123456.0) * 0.01f * scales[i];
+                right[i] = (float)(product + (with ? bias[i] : 0.0));
+                expect(set, "dequantise", n, i, got[i], right[i], 2.5e-7 * (fabs(product) + fabs(bias[i])));
+            }
+        }
+        set->dequantise(n, got, c, 0, NAN, scales, bias);
+        for (size_t i = 0; i < n; i++) assert_true(isnan(got[i]));
+        free_row(scales);
+        free_row(bias);
+        free_row(got);
+        free_row(right);
+        free(c);
+    }
+}
+
+static void integers(void **state)
+{
+    (void)state;
+    static void (*const checks[])(const fm_kernels *) = {check_int8_tile, check_quantise, check_dequantise};
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
+        checks[i](reference);
+        every_set(checks[i]);
+    }
+    /* 127 levels to the largest magnitude. */
+    const float x[] = {-2.0f, 0.5f, 1.0f, 0.0f};
+    int8_t q[16];
+    int32_t sum;
+    assert_true(reference->quantise(4, q, x, &sum) == 2.0f / 127.0f);
+    assert_true(q[0] == -127 && q[1] == 32 && q[2] == 64 && q[3] == 0 && sum == -31);
+}
+
 /* ---- elements ---- */
 
 /* One rounding each, so the same bits. */
@@ -824,6 +991,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reference_is_right),
         cmocka_unit_test(products),
+        cmocka_unit_test(integers),
         cmocka_unit_test(elements),
         cmocka_unit_test(sums),
         cmocka_unit_test(softmax_and_loss),

@@ -198,6 +198,13 @@ static void quantises(void **state)
     assert_int_equal(w.stored, FM_STORED_I8);
     assert_non_null(fm_safetensors_metadata(w.file, "fillmask.quantization"));
     assert_null(fm_safetensors_metadata(w.file, "format"));
+    for (size_t i = 0; i < f->parameters.count; i++) { /* mapped, not copied */
+        bool integers = !f->parameters.list[i].vector && i != FM_P_POSITION;
+        const fm_stored_tensor *tensor = fm_safetensors_find(w.file, f->parameters.list[i].name);
+        assert_ptr_equal(w.int8[i].values, integers ? tensor->data : NULL);
+        assert_int_equal(w.values[i] == NULL, integers);
+    }
+    assert_int_equal(fm_weights_floats(&w, &f->parameters, NULL), FM_OK);
     for (size_t i = 0; i < f->parameters.count; i++) {
         const fm_parameter *p = &f->parameters.list[i];
         const fm_stored_tensor *tensor = fm_safetensors_find(w.file, p->name);
@@ -232,6 +239,12 @@ static void quantises(void **state)
         fm_quantise_row(again, w.values[FM_P_LAYER0 + FM_L_LIN2_W] + row * p->cols, p->cols);
         assert_memory_equal(again, tensor->data + row * p->cols, p->cols);
     }
+    fm_weights_drop_floats(&w, &f->parameters);
+    assert_null(w.values[FM_P_WORD]);
+    assert_non_null(w.values[FM_P_POSITION]);
+    assert_int_equal(fm_weights_floats(&w, &f->parameters, NULL), FM_OK);
+    assert_int_equal(fm_weights_floats(&w, &f->parameters, NULL), FM_OK);
+    assert_true(w.values[FM_P_WORD][3 * HIDDEN] != 0.0f);
     fm_weights_free(&w);
 }
 
@@ -461,6 +474,8 @@ static void reads_unaligned(void **state)
     fm_weights w;
     assert_int_equal(fm_weights_load(&w, &f->parameters, file, "m.safetensors", NULL), FM_OK);
     assert_int_equal(w.stored, FM_STORED_I8);
+    for (size_t i = 0; i < VOCABULARY; i++) assert_true(w.int8[0].scales[i] == scales[i]);
+    assert_int_equal(fm_weights_floats(&w, &f->parameters, NULL), FM_OK);
     for (size_t i = 0; i < VOCABULARY * HIDDEN; i++)
         assert_true(w.values[0][i] == (float)integers[i] * scales[i / HIDDEN]);
     for (size_t i = 1; i < count; i++) {

@@ -14,7 +14,7 @@ before(() => {
 });
 
 const quantize = (output, ...more) => json(['quantize', '-m', 'model', '-o', output, '-q', ...more]);
-const evaluate = (model) => json(['eval', '-m', model, '--data', 'data.jsonl', '--length', '16']);
+const evaluate = (model, dtype = 'auto') => json(['eval', '-m', model, '--data', 'data.jsonl', '--length', '16', '--dtype', dtype]);
 
 // The header of a safetensors file.
 function tensors(...names) {
@@ -45,6 +45,17 @@ test('int8: a quarter of the bytes of the matrices, and next to nothing lost', (
   assert.ok(after.loss - before.loss < 0.02 && before.accuracy - after.accuracy < 0.003);
 });
 
+test('models are computed as they are stored, or as --dtype says', () => {
+  assert.deepEqual(evaluate('model', 'q8'), evaluate('int8'));
+  assert.deepEqual(evaluate('int8', 'q8'), evaluate('int8'));
+  assert.deepEqual(evaluate('model', 'fp32'), evaluate('model'));
+  assert.notEqual(evaluate('int8', 'fp32').loss, evaluate('int8').loss);
+  for (const isa of ['scalar', 'auto']) {
+    const { loss } = json(['eval', '-m', 'int8', '--data', 'data.jsonl', '--length', '16', '--isa', isa, '--threads', '3']);
+    assert.ok(Math.abs(loss - evaluate('int8').loss) < 1e-3, `${isa}: ${loss}`);
+  }
+});
+
 test('the other types, under both of their names', () => {
   const sizes = { f16: 2, bf16: 2, f32: 4 };
   for (const [dtype, other] of [['f16', 'fp16'], ['bf16', 'bf16'], ['f32', 'fp32'], ['int8', 'q8']]) {
@@ -62,9 +73,9 @@ test('the other types, under both of their names', () => {
 
 test('int8 and back: the values stay where int8 put them', () => {
   assert.equal(json(['quantize', '-m', 'int8', '--dtype', 'f32', '-o', 'back']).relative_error, 0);
-  assert.deepEqual(evaluate('back'), evaluate('int8'));
+  assert.deepEqual(evaluate('back'), evaluate('int8', 'fp32'));
   works(['quantize', '-m', 'back', '-o', 'again']);
-  assert.deepEqual(evaluate('again'), evaluate('int8'));
+  assert.deepEqual(evaluate('again', 'fp32'), evaluate('int8', 'fp32'));
   works(['train', '-m', 'int8', '--data', 'data.jsonl', '--steps', '2', '-q', '-o', 'tuned']);
   assert.equal(json(['info', 'tuned']).dtype, 'f32');
 });

@@ -36,6 +36,11 @@ typedef __m512 vf;
     _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(x)), other, negative)
 #define ABOVE(a, b) (uint32_t) __builtin_popcount((unsigned)_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ))
 
+#define QUANTISED int8_t
+#define NARROW(to, x) _mm_storeu_si128((__m128i *)(void *)(to), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)))
+#define INTEGERS(from, less) _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_loadu_si512(from), _mm512_set1_epi32(less)))
+#define INT8_SETS &fm_int8_avx512vnni, &fm_int8_avx512
+
 /* The first n of 16 lanes. */
 static inline __mmask16 lanes_below(size_t n)
 {

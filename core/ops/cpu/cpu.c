@@ -69,7 +69,7 @@ static fm_status create(fm_backend *b, size_t elements, uint32_t *buffer, fm_err
     *buffer = 0;
     float *own = fm_alloc(elements, sizeof(float));
     if (!own) return fm_fail_memory(err, elements * sizeof(float), "a buffer of the model");
-    fm_status status = add_buffer(c, (cpu_buffer){own, NULL, elements, NULL}, buffer, err);
+    fm_status status = add_buffer(c, (cpu_buffer){.own = own, .elements = elements}, buffer, err);
     if (status) fm_free(own);
     return status;
 }
@@ -77,7 +77,24 @@ static fm_status create(fm_backend *b, size_t elements, uint32_t *buffer, fm_err
 static fm_status import(fm_backend *b, const float *data, size_t elements, uint32_t *buffer, fm_error *err)
 {
     *buffer = 0;
-    return add_buffer((cpu *)b, (cpu_buffer){NULL, data, elements, NULL}, buffer, err);
+    return add_buffer((cpu *)b, (cpu_buffer){.imported = data, .elements = elements}, buffer, err);
+}
+
+/* Where the integers would not be exact the matrix becomes floats. */
+static fm_status import_int8(fm_backend *b, const int8_t *data, const float *scales, uint32_t rows, uint32_t cols,
+                             uint32_t *buffer, fm_error *err)
+{
+    cpu *c = (cpu *)b;
+    size_t elements = (size_t)rows * cols;
+    *buffer = 0;
+    if (cpu_int8_exact(c->int8, data, rows, cols))
+        return add_buffer(c, (cpu_buffer){.int8 = data, .scales = scales, .elements = elements}, buffer, err);
+    float *own = fm_alloc(elements, sizeof(float));
+    if (!own) return fm_fail_memory(err, elements * sizeof(float), "a matrix of the model");
+    for (size_t i = 0; i < rows; i++) cpu_int8_row(cols, own + i * cols, data + i * cols, scales[i]);
+    fm_status status = add_buffer(c, (cpu_buffer){.own = own, .imported = own, .elements = elements}, buffer, err);
+    if (status) fm_free(own);
+    return status;
 }
 
 static void release(fm_backend *b, uint32_t handle)
@@ -86,8 +103,11 @@ static void release(fm_backend *b, uint32_t handle)
     cpu_buffer *buffer = &c->buffers[handle];
     fm_free(buffer->own);
     fm_free(buffer->packed);
+    fm_free(buffer->int8_packed);
     *buffer = (cpu_buffer){0};
-    while (c->count > 1 && !c->buffers[c->count - 1].own && !c->buffers[c->count - 1].imported) c->count--;
+    while (c->count > 1 && !c->buffers[c->count - 1].own && !c->buffers[c->count - 1].imported &&
+           !c->buffers[c->count - 1].int8)
+        c->count--;
 }
 
 static size_t elements_of(fm_tensor x)
@@ -140,10 +160,39 @@ static const float *packed_of(cpu *c, fm_tensor w)
     return buffer->packed;
 }
 
+static void linear_int8(cpu *c, fm_tensor y, fm_tensor x, fm_tensor w, fm_tensor bias, bool gelu)
+{
+    cpu_buffer *buffer = &c->buffers[w.buffer];
+    if (!buffer->int8_packed) {
+        size_t size = cpu_int8_packed_size(c->int8, w.rows, w.cols);
+        buffer->int8_packed = fm_alloc(size, 1);
+        if (!buffer->int8_packed) {
+            cpu_fail_memory(c, size);
+            return;
+        }
+        cpu_int8_pack(c, buffer->int8_packed, buffer->int8, w.rows, w.cols);
+    }
+    cpu_int8_product p = {.m = x.rows,
+                          .n = w.rows,
+                          .k = w.cols,
+                          .x = cpu_floats(c, x),
+                          .packed = buffer->int8_packed,
+                          .scales = buffer->scales,
+                          .bias = bias.buffer ? cpu_floats(c, bias) : NULL,
+                          .gelu = gelu,
+                          .y = cpu_floats(c, y),
+                          .stride = y.cols};
+    cpu_int8_linear(c, &p);
+}
+
 static void linear(fm_backend *b, fm_tensor y, fm_tensor x, fm_tensor w, fm_tensor bias, fm_epilogue epilogue,
                    fm_tensor pre)
 {
     cpu *c = (cpu *)b;
+    if (c->buffers[w.buffer].int8) {
+        linear_int8(c, y, x, w, bias, epilogue == FM_EPILOGUE_GELU);
+        return;
+    }
     cpu_product p = {.precision = c->precision,
                      .m = x.rows,
                      .n = w.rows,
@@ -199,6 +248,7 @@ static void destroy(fm_backend *b)
     for (size_t i = 1; i < c->count; i++) {
         fm_free(c->buffers[i].own);
         fm_free(c->buffers[i].packed);
+        fm_free(c->buffers[i].int8_packed);
     }
     free(c->buffers);
     cpu_gemm_free(c);
@@ -211,6 +261,7 @@ static const fm_ops table = {.name = "cpu",
                              .destroy = destroy,
                              .create = create,
                              .import = import,
+                             .import_int8 = import_int8,
                              .release = release,
                              .write = write_tensor,
                              .read = read_tensor,
@@ -297,6 +348,9 @@ fm_status fm_cpu_create(fm_backend **backend, const char *instruction_set, int t
     if (!c) return fm_fail_memory(err, sizeof *c, "the cpu backend");
     c->backend.ops = &table;
     c->kernels = kernels;
+    const fm_int8_kernels *const *int8 = kernels->int8;
+    while (!(*int8)->supported()) int8++;
+    c->int8 = *int8;
     uint32_t none;
     status = add_buffer(c, (cpu_buffer){0}, &none, err);
     if (!status) status = fm_pool_create(&c->pool, threads, err);

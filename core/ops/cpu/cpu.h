@@ -11,6 +11,10 @@ typedef struct cpu_buffer {
     const float *imported; /* read only */
     size_t elements;
     float *packed; /* of an imported matrix that was a right-hand side: packed once and kept */
+    /* Of a matrix of int8, read only, and its packed form. */
+    const int8_t *int8;
+    const float *scales;
+    uint8_t *int8_packed;
 } cpu_buffer;
 
 /* Packed panels of one side of a product, in memory that grows with what is asked for. */
@@ -23,7 +27,8 @@ typedef struct cpu {
     fm_backend backend;
     fm_pool *pool;
     const fm_kernels *kernels;
-    cpu_buffer *buffers; /* handle 0 is unused */
+    const fm_int8_kernels *int8; /* the best of the kernels' that the machine has */
+    cpu_buffer *buffers;         /* handle 0 is unused */
     size_t count, capacity;
     fm_error first_error;   /* since the last finish() */
     cpu_panels left, right; /* of the product that runs */
@@ -74,6 +79,28 @@ void cpu_pack(cpu *c, fm_precision precision, float *packed, cpu_matrix b, size_
 /* On one thread with memory of the caller: cpu_small_size() floats. No bias, no gelu, nothing packed. */
 size_t cpu_small_size(const fm_kernels *kernels, fm_precision precision, size_t m, size_t n, size_t k);
 void cpu_gemm_small(const fm_kernels *kernels, const cpu_product *p, float *memory);
+
+/* ---- int8.c ---- */
+
+/* y (m, n) = x (m, k) w (n, k)^T + bias, and then gelu; w is packed, with a scale a row. */
+typedef struct cpu_int8_product {
+    size_t m, n, k;
+    const float *x;
+    const uint8_t *packed;
+    const float *scales, *bias; /* bias may be NULL */
+    bool gelu;
+    float *y;
+    size_t stride; /* of y */
+} cpu_int8_product;
+
+/* Whether the tiles' sums are exact for these weights. */
+bool cpu_int8_exact(const fm_int8_kernels *kernels, const int8_t *weights, size_t rows, size_t cols);
+size_t cpu_int8_packed_size(const fm_int8_kernels *kernels, size_t rows, size_t cols);
+void cpu_int8_pack(cpu *c, uint8_t *packed, const int8_t *weights, size_t rows, size_t cols);
+/* Over the whole pool. */
+void cpu_int8_linear(cpu *c, const cpu_int8_product *p);
+/* to = from * scale */
+void cpu_int8_row(size_t n, float *to, const int8_t *from, float scale);
 
 /* ---- rows.c and attention.c: entries of the table ---- */
 

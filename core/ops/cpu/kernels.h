@@ -41,10 +41,30 @@ typedef struct fm_product_kernels {
     void (*begin)(void), (*end)(void);
 } fm_product_kernels;
 
+/* Matrix products of integers. The left-hand side is rows of depth numbers, each of `size` bytes, as quantise makes
+ * them; the right-hand side lies in panels of nr lines: byte (k / 4 * nr + j) * 4 + k % 4 is the number of line j at k,
+ * plus offset. An offset of 64 says that the tile is exact for numbers from -63 to 63 alone. depth is a multiple of 64.
+ */
+typedef struct fm_int8_kernels {
+    bool (*supported)(void);
+    uint32_t mr, nr; /* rows and columns of a tile */
+    uint32_t size, offset;
+    /* c (rows, nr) = the sums over depth, those of the raised numbers, rows <= mr. Reads mr rows of a and may write as
+     * many of c. */
+    void (*tile)(size_t rows, size_t depth, const void *a, size_t stride, const uint8_t *b, int32_t *c);
+    /* A thread calls these before its tiles and after them; NULL where there is nothing to do. */
+    void (*begin)(void);
+    void (*end)(void);
+} fm_int8_kernels;
+
+#define FM_LEVELS 127             /* the largest magnitude of a quantised number of the left-hand side */
+#define QUANTISED_LEAST 0x1p-100f /* a row whose magnitudes are below is as good as zero */
+
 typedef struct fm_kernels {
     const char *name;
     bool (*supported)(void);
     fm_product_kernels products[FM_PRECISIONS];
+    const fm_int8_kernels *const *int8; /* best first, then NULL; one of them needs nothing more than this set */
 
     void (*add)(size_t n, float *y, const float *x);           /* y += x */
     void (*scale)(size_t n, float *y, float a);                /* y *= a */
@@ -71,10 +91,17 @@ typedef struct fm_kernels {
                   float epsilon, float step_size, float root, float decay);
     /* x[i] = kept ? x[i] * scale : 0 */
     void (*dropout)(size_t n, float *x, const fm_drop_stream *stream);
+    /* to = x / scale to the nearest integer, ties to even, scale = max |x| / FM_LEVELS, which is returned; *sum of to.
+     * A row with a NaN or an infinity becomes zero and its scale NaN. Writes zeros up to a multiple of 16. */
+    float (*quantise)(size_t n, void *to, const float *x, int32_t *sum);
+    /* y = (c - less) * (scale * scales) + bias, which may be NULL */
+    void (*dequantise)(size_t n, float *y, const int32_t *c, int32_t less, float scale, const float *scales,
+                       const float *bias);
 } fm_kernels;
 
 extern const fm_kernels fm_kernels_scalar;
 #if defined(__x86_64__)
+extern const fm_int8_kernels fm_int8_avx2, fm_int8_avxvnni, fm_int8_avx512, fm_int8_avx512vnni;
 extern const fm_kernels fm_kernels_avx2;
 extern const fm_kernels fm_kernels_avx512;
 extern const fm_kernels fm_kernels_avx512bf16;

@@ -1,5 +1,5 @@
-/* kernels_amx.c - the kernels for x86-64 with Intel's AMX: those of avx512, and products of bf16 in tile registers of
- * 16 rows of 64 bytes. A product's tile is 32 x 32, the sums of 2 x 2 registers.
+/* kernels_amx.c - the kernels for x86-64 with Intel's AMX: those of avx512, and products of bf16 and of int8 in tile
+ * registers of 16 rows of 64 bytes. A product's tile is 32 x 32, the sums of 2 x 2 registers.
  *
  * The instruction sums, for each element of the result, the 16 products of upper halves and the 16 of lower halves of a
  * row of words apart, in f32, and adds both to what was there; it rounds to nearest, takes subnormal numbers for zero
@@ -13,6 +13,7 @@
 #define _GNU_SOURCE /* syscall */
 #endif
 #include "ops/cpu/avx512bf16.h"
+#include "ops/cpu/kernels.h"
 
 #include <cpuid.h>
 #include <string.h>
@@ -185,6 +186,55 @@ static double spin_bf16(size_t rounds, float *sink)
     return 4.0 * 4 * AMX_ROWS * AMX_WORDS * AMX_WORDS * (double)rounds;
 }
 
+/* ---- integers: bytes of a, signed, times those of b, unsigned; sums that are exact ---- */
+
+static bool has_int8_tiles(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 25 & 1) && fm_int8_avx512vnni.supported();
+}
+
+static void tile_int8(size_t rows, size_t depth, const void *a, size_t stride, const uint8_t *b, int32_t *c)
+{
+    const int8_t *upper = a, *lower = upper + AMX_ROWS * stride;
+    if (rows <= 2) { /* the registers take 16 rows of a at once */
+        fm_int8_avx512vnni.tile(rows, depth, a, stride, b, c);
+        return;
+    }
+    MEMORY_BARRIER();
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (size_t k = 0; k < depth; k += 4 * AMX_WORDS, b += 4 * AMX_WORDS * AMX_TILE) {
+        _tile_loadd(6, b, 4 * AMX_TILE);
+        _tile_loadd(4, upper + k, stride);
+        _tile_loadd(7, b + 4 * AMX_WORDS, 4 * AMX_TILE);
+        _tile_dpbsud(0, 4, 6);
+        _tile_dpbsud(1, 4, 7);
+        if (rows <= AMX_ROWS) continue;
+        _tile_loadd(5, lower + k, stride);
+        _tile_dpbsud(2, 5, 6);
+        _tile_dpbsud(3, 5, 7);
+    }
+    _tile_stored(0, c, 4 * AMX_TILE);
+    _tile_stored(1, c + AMX_WORDS, 4 * AMX_TILE);
+    _tile_stored(2, c + AMX_ROWS * AMX_TILE, 4 * AMX_TILE);
+    _tile_stored(3, c + AMX_ROWS * AMX_TILE + AMX_WORDS, 4 * AMX_TILE);
+    MEMORY_BARRIER();
+}
+
+static const fm_int8_kernels int8_tiles = {.supported = has_int8_tiles,
+                                           .mr = AMX_TILE,
+                                           .nr = AMX_TILE,
+                                           .size = 1,
+                                           .offset = 128,
+                                           .tile = tile_int8,
+                                           .begin = begin_tiles,
+                                           .end = end_tiles};
+
+#undef INT8_SETS
+#define INT8_SETS &int8_tiles, &fm_int8_avx512vnni, &fm_int8_avx512
 #define KERNELS fm_kernels_amx
 #define NAME "amx"
 #define SUPPORTED has_tiles()

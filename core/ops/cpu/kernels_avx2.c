@@ -27,8 +27,21 @@ typedef __m256 vf;
 #define SELECT_NEGATIVE(x, negative, other) _mm256_blendv_ps(other, negative, x)
 #define ABOVE(a, b) (uint32_t) __builtin_popcount((unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)))
 #define TRANSPOSE transpose
+#define INT8_SETS &fm_int8_avxvnni, &fm_int8_avx2
+#define QUANTISED int8_t
+#define NARROW(to, x) narrow(to, _mm256_cvtps_epi32(x))
+#define INTEGERS(from, less)                                                                                           \
+    _mm256_cvtepi32_ps(                                                                                                \
+        _mm256_sub_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(from)), _mm256_set1_epi32(less)))
 
 #include <stddef.h>
+#include <stdint.h>
+
+static inline void narrow(int8_t *to, __m256i x)
+{
+    __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    _mm_storel_epi64((__m128i *)(void *)to, _mm_packs_epi16(words, words));
+}
 
 static inline void transpose(float *to, size_t ld, const float *from, size_t stride)
 {

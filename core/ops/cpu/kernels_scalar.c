@@ -5,6 +5,7 @@
 #include "ops/cpu/kernels.h"
 
 #include <math.h>
+#include <string.h>
 
 #define MR 4
 #define NR 4
@@ -187,6 +188,46 @@ static double spin(size_t rounds, float *sink)
     return 16.0 * (double)rounds;
 }
 
+static void tile_int8(size_t rows, size_t depth, const void *a, size_t stride, const uint8_t *b, int32_t *c)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < NR; j++) {
+            int32_t sum = 0;
+            for (size_t k = 0; k < depth; k++)
+                sum += ((const int8_t *)a)[i * stride + k] * (int8_t)b[(k / 4 * NR + j) * 4 + k % 4];
+            c[i * NR + j] = sum;
+        }
+}
+
+static float quantise(size_t n, void *to, const float *x, int32_t *sum)
+{
+    int8_t *q = to;
+    float most = 0.0f, bad = 0.0f;
+    for (size_t i = 0; i < n; i++) {
+        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+        bad += x[i] * 0.0f;
+    }
+    memset(q, 0, (n + 15) / 16 * 16);
+    *sum = 0;
+    if (isnan(bad)) return NAN;
+    if (most < QUANTISED_LEAST) return 0.0f;
+    float inverse = FM_LEVELS / most;
+    for (size_t i = 0; i < n; i++) {
+        q[i] = (int8_t)nearbyintf(x[i] * inverse);
+        *sum += q[i];
+    }
+    return most / FM_LEVELS;
+}
+
+static void dequantise(size_t n, float *y, const int32_t *c, int32_t less, float scale, const float *scales,
+                       const float *bias)
+{
+    for (size_t i = 0; i < n; i++) y[i] = (float)(c[i] - less) * (scale * scales[i]) + (bias ? bias[i] : 0.0f);
+}
+
+static const fm_int8_kernels int8 = {supported, MR, NR, 1, 0, tile_int8, NULL, NULL};
+static const fm_int8_kernels *const int8_sets[] = {&int8, NULL};
+
 const fm_kernels fm_kernels_scalar = {
     "scalar",
     supported,
@@ -202,6 +243,7 @@ const fm_kernels fm_kernels_scalar = {
       spin,
       NULL,
       NULL}},
+    int8_sets,
     add,
     scale,
     gelu,
@@ -215,4 +257,6 @@ const fm_kernels fm_kernels_scalar = {
     log_sum_exp,
     squares,
     adamw,
-    kernel_dropout};
+    kernel_dropout,
+    quantise,
+    dequantise};

@@ -10,6 +10,10 @@
  *   ABOVE(a, b)            how many lanes of a exceed those of b
  *   TRANSPOSE(to, ld, from, stride)   to[j * ld + i] = from[i * stride + j], i, j < W; or, instead of it,
  *   PACKS                  that pack_rows and pack_columns are defined already
+ *   INT8_SETS              the set's products of integers, best first (fm_kernels.int8)
+ *   QUANTISED              what quantise writes numbers as
+ *   NARROW(to, x)          writes the W integral floats x so
+ *   INTEGERS(from, less)   the W int32 at `from` less an int32, as floats
  *   BF16_PRODUCTS          products of bf16 (fm_product_kernels) that the file has made itself; or
  *   BF16_DOT(a, b, c)      if there is such an instruction: a * b + c of words of two bf16; then pack_rows_bf16 and
  *                          pack_columns_bf16 make such words. Otherwise bf16 are floats that were rounded.
@@ -367,9 +371,52 @@ static void adamw(size_t n, float *p, const float *g, float *m, float *v, float 
 #undef BODY
 }
 
+/* ---- integers ---- */
+
+static float quantise(size_t n, void *to, const float *x, int32_t *sum)
+{
+    QUANTISED *q = to;
+    vf most = SET1(0.0f), bad = SET1(0.0f), total = SET1(0.0f);
+#define BODY(load, save)                                                                                               \
+    vf at = load(x + i);                                                                                               \
+    most = MAX(most, MAX(at, SUB(SET1(0.0f), at)));                                                                    \
+    bad = ADD(bad, MUL(at, SET1(0.0f)));
+    EACH(n, BODY);
+#undef BODY
+    float largest_of_all = max_of(most), inverse = FM_LEVELS / largest_of_all;
+    memset(q + n / 16 * 16, 0, (n % 16 ? 16 : 0) * sizeof *q);
+    *sum = 0;
+    if (sum_of(bad) != 0.0f || largest_of_all < QUANTISED_LEAST) {
+        memset(q, 0, n * sizeof *q);
+        return sum_of(bad) != 0.0f ? NAN : 0.0f;
+    }
+    /* Sums of so few small integers are exact as floats. */
+#define BODY(load, save)                                                                                               \
+    vf at = ROUND(MUL(load(x + i), SET1(inverse)));                                                                    \
+    NARROW(q + i, at);                                                                                                 \
+    total = ADD(total, at);
+    EACH(n, BODY);
+#undef BODY
+    *sum = (int32_t)sum_of(total);
+    return largest_of_all / FM_LEVELS;
+}
+
+static void dequantise(size_t n, float *y, const int32_t *c, int32_t less, float by, const float *scales,
+                       const float *bias)
+{
+#define BODY(load, save)                                                                                               \
+    vf at = MUL(SET1(by), load(scales + i)), start = bias ? load(bias + i) : SET1(0.0f);                               \
+    save(y + i, FMA(INTEGERS(c + i, less), at, start));
+    EACH(n, BODY);
+#undef BODY
+}
+
+static const fm_int8_kernels *const int8_sets[] = {INT8_SETS, NULL};
+
 const fm_kernels KERNELS = {NAME,
                             supported,
                             {PRODUCTS(1, tile, pack_rows, pack_columns, spin), BF16_PRODUCTS},
+                            int8_sets,
                             add,
                             scale,
                             gelu,
@@ -383,4 +430,6 @@ const fm_kernels KERNELS = {NAME,
                             log_sum_exp,
                             squares,
                             adamw,
-                            kernel_dropout};
+                            kernel_dropout,
+                            quantise,
+                            dequantise};

@@ -33,19 +33,95 @@ typedef v128_t vf;
 #define ABOVE(a, b) (uint32_t) __builtin_popcount((unsigned)wasm_i32x4_bitmask(wasm_f32x4_gt(a, b)))
 #define TRANSPOSE transpose
 
+#define INT8_SETS &int8_tiles
+#define INTEGERS(from, less) wasm_f32x4_convert_i32x4(wasm_i32x4_sub(wasm_v128_load(from), wasm_i32x4_splat(less)))
+
 #ifdef FM_RELAXED_SIMD
 #define MR 6
 #ifdef __wasm_relaxed_simd__
 #define FMA(a, b, c) wasm_f32x4_relaxed_madd(a, b, c)
+#define DOT_INT8(s, u, sum) wasm_i32x4_relaxed_dot_i8x16_i7x16_add(s, u, sum)
 #else
-/* For compilers that do not know the final instructions: wasm/CMakeLists.txt puts it in after the link. */
-__attribute__((const, import_module("relaxed"), import_name("madd"))) v128_t fm_relaxed_madd(v128_t, v128_t, v128_t);
+/* For compilers that do not know the final instructions: wasm/CMakeLists.txt puts them in after the link. */
+#define RELAXED(name) __attribute__((const, import_module("relaxed"), import_name(name)))
+RELAXED("madd") v128_t fm_relaxed_madd(v128_t, v128_t, v128_t);
+RELAXED("dot") v128_t fm_relaxed_dot(v128_t, v128_t, v128_t);
 #define FMA(a, b, c) fm_relaxed_madd(a, b, c)
+#define DOT_INT8(s, u, sum) fm_relaxed_dot(s, u, sum)
 #endif
+#define QUANTISED int8_t
+#define NARROW(to, x) wasm_v128_store32_lane(to, narrow(x), 0)
+#define INT8_COLUMNS 8
+#define INT8_OFFSET 64 /* the unsigned operand has seven bits */
 #else
 #define MR 4
 #define FMA(a, b, c) wasm_f32x4_add(wasm_f32x4_mul(a, b), c)
+#define QUANTISED int16_t
+#define NARROW(to, x) wasm_v128_store64_lane(to, narrow(x), 0)
+#define INT8_COLUMNS 4
+#define INT8_OFFSET 0
 #endif
+
+/* Integral floats as the first four numbers of a quantised row. */
+static inline v128_t narrow(v128_t x)
+{
+    /* The sum's last bits are those of the integer. */
+    v128_t whole = wasm_i32x4_sub(ADD(x, SET1(0x1.8p23f)), SET1(0x1.8p23f));
+    v128_t words = wasm_i16x8_narrow_i32x4(whole, whole);
+#ifdef FM_RELAXED_SIMD
+    return wasm_i8x16_narrow_i16x8(words, words);
+#else
+    return words;
+#endif
+}
+
+/* Without relaxed SIMD a lane adds up two of four products, which are exact for all int8. */
+static inline __attribute__((always_inline)) void int8_rows(size_t rows, size_t depth, const QUANTISED *a,
+                                                            size_t stride, const uint8_t *b, int32_t *c)
+{
+    v128_t sum[MR][2];
+    for (size_t i = 0; i < rows; i++) sum[i][0] = sum[i][1] = wasm_i32x4_splat(0);
+    for (size_t k = 0; k < depth; k += 4, b += 4 * INT8_COLUMNS) {
+#ifdef FM_RELAXED_SIMD
+        v128_t left = LOAD(b), right = LOAD(b + 16);
+        for (size_t i = 0; i < rows; i++) {
+            v128_t x = wasm_v128_load32_splat(a + i * stride + k);
+            sum[i][0] = DOT_INT8(x, left, sum[i][0]);
+            sum[i][1] = DOT_INT8(x, right, sum[i][1]);
+        }
+#else
+        v128_t left = wasm_i16x8_load8x8(b), right = wasm_i16x8_load8x8(b + 8);
+        for (size_t i = 0; i < rows; i++) {
+            v128_t x = wasm_v128_load64_splat(a + i * stride + k);
+            sum[i][0] = wasm_i32x4_add(sum[i][0], wasm_i32x4_dot_i16x8(x, left));
+            sum[i][1] = wasm_i32x4_add(sum[i][1], wasm_i32x4_dot_i16x8(x, right));
+        }
+#endif
+    }
+    for (size_t i = 0; i < rows; i++, c += INT8_COLUMNS) {
+#ifdef FM_RELAXED_SIMD
+        STORE(c, sum[i][0]);
+        STORE(c + 4, sum[i][1]);
+#else
+        STORE(c, wasm_i32x4_add(wasm_i32x4_shuffle(sum[i][0], sum[i][1], 0, 2, 4, 6),
+                                wasm_i32x4_shuffle(sum[i][0], sum[i][1], 1, 3, 5, 7)));
+#endif
+    }
+}
+
+static void int8_tile(size_t rows, size_t depth, const void *a, size_t stride, const uint8_t *b, int32_t *c)
+{
+    if (rows == 1) int8_rows(1, depth, a, stride, b, c);
+    else int8_rows(MR, depth, a, stride, b, c);
+}
+
+static bool has_int8(void)
+{
+    return true;
+}
+
+static const fm_int8_kernels int8_tiles = {has_int8,    MR,        INT8_COLUMNS, sizeof(QUANTISED),
+                                           INT8_OFFSET, int8_tile, NULL,         NULL};
 
 static inline void transpose(float *to, size_t ld, const float *from, size_t stride)
 {
