@@ -74,6 +74,10 @@ typedef struct cpu_product {
 /* Over the whole pool. Sums over k in one fixed order. */
 void cpu_gemm(cpu *c, const cpu_product *p);
 void cpu_gemm_free(cpu *c);
+/* The same for bf16 (mixed.c). */
+void cpu_mixed(cpu *c, const cpu_product *p);
+/* Makes room for packed panels; false (and the error kept) if memory lacks. */
+bool cpu_panels_reserve(cpu *c, cpu_panels *panels, size_t words);
 size_t cpu_packed_size(const fm_kernels *kernels, fm_precision precision, size_t n, size_t k);
 void cpu_pack(cpu *c, fm_precision precision, float *packed, cpu_matrix b, size_t n, size_t k);
 /* On one thread with memory of the caller: cpu_small_size() floats. No bias, no gelu, nothing packed. */

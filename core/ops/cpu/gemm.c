@@ -4,70 +4,14 @@
  * The right-hand side is packed into panels of nr columns, all of it if it is not too large, the left-hand side a block
  * of rows at a time into panels of mr rows, both by all threads; then the threads share out pieces of the result. A
  * result element is summed over k in blocks of the same size whatever the threads do. */
-#include "ops/cpu/cpu.h"
+#include "ops/cpu/panels.h"
 
 #include <string.h>
 
-#define UNIT 2                  /* numbers that the blocks of k are made of, at least; every set has the same blocks */
-#define ROWS 768                /* m of a block */
-#define LEFT ((size_t)1 << 19)  /* words of the packed left-hand side, at most */
-#define RIGHT ((size_t)1 << 22) /* and of the right-hand one */
+#define ROWS 768               /* m of a block */
+#define LEFT ((size_t)1 << 19) /* words of the packed left-hand side, at most */
 #define PIECE_ROWS 192
 #define PIECE_COLUMNS 128
-
-static size_t round_up(size_t x, size_t to)
-{
-    return (x + to - 1) / to * to;
-}
-
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Cuts n into equal parts of at most `most`, each a multiple of `unit` but for the last; returns the part. */
-static size_t even_part(size_t n, size_t most, size_t unit)
-{
-    if (n <= most) return round_up(n, unit);
-    size_t parts = (n + most - 1) / most;
-    return round_up((n + parts - 1) / parts, unit);
-}
-
-/* ---- packing ---- */
-
-/* Words of a panel's line that has `depth` numbers. */
-static size_t words_of(const fm_product_kernels *kernels, size_t depth)
-{
-    return round_up((depth + kernels->fold - 1) / kernels->fold, kernels->grain);
-}
-
-/* Numbers of a line that are summed at once, of k. */
-static size_t depth_of(const fm_product_kernels *kernels, size_t k)
-{
-    size_t unit = (size_t)kernels->fold * kernels->grain;
-    return even_part(k, kernels->depth, unit > UNIT ? unit : UNIT);
-}
-
-static const float *element(cpu_matrix x, size_t i, size_t j)
-{
-    return x.turned ? x.data + j * x.stride + i : x.data + i * x.stride + j;
-}
-
-/* Rows [row, row + lines) and columns [at, at + depth) of a. */
-static void pack_left(const fm_product_kernels *kernels, float *to, cpu_matrix a, size_t row, size_t at, size_t lines,
-                      size_t depth)
-{
-    const fm_packers *pack = &kernels->left;
-    (a.turned ? pack->columns : pack->rows)(to, element(a, row, at), a.stride, lines, kernels->mr, depth);
-}
-
-/* Rows [at, at + depth) and columns [column, column + lines) of b. */
-static void pack_right(const fm_product_kernels *kernels, float *to, cpu_matrix b, size_t column, size_t at,
-                       size_t lines, size_t depth)
-{
-    const fm_packers *pack = &kernels->right;
-    (b.turned ? pack->rows : pack->columns)(to, element(b, at, column), b.stride, lines, kernels->nr, depth);
-}
 
 /* ---- tiles ---- */
 
@@ -76,7 +20,7 @@ static void fetch(const float *c, size_t stride, size_t rows, size_t cols)
 {
 #if defined(__GNUC__)
     for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < cols; j += 64 / sizeof *c) __builtin_prefetch(c + i * stride + j);
+        for (size_t j = 0; j < cols; j += 64 / sizeof *c) __builtin_prefetch(c + i * stride + j, 1);
 #endif
 }
 
@@ -181,8 +125,7 @@ static void piece_task(void *context, size_t index, int worker)
         finish_rows(x->cpu->kernels, p, x->row + row, x->column + column, rows, cols);
 }
 
-/* Makes room for packed panels; false (and the error kept) if memory lacks. */
-static bool make_room(cpu *c, cpu_panels *panels, size_t words)
+bool cpu_panels_reserve(cpu *c, cpu_panels *panels, size_t words)
 {
     if (words <= panels->size) return true;
     fm_free(panels->words);
@@ -206,6 +149,10 @@ static void run_block(block *x)
 
 void cpu_gemm(cpu *c, const cpu_product *p)
 {
+    if (p->precision == FM_PRECISION_BF16) {
+        cpu_mixed(c, p);
+        return;
+    }
     const fm_product_kernels *kernels = &c->kernels->products[p->precision];
     size_t mr = kernels->mr, nr = kernels->nr, depth = depth_of(kernels, p->k), part = words_of(kernels, depth);
     /* As much of k as fits with a few panels, then as many lines as fit with that. */
@@ -213,8 +160,8 @@ void cpu_gemm(cpu *c, const cpu_product *p)
     size_t length = parts * depth, words = parts * part;
     size_t cols = p->packed ? p->n : even_part(p->n, RIGHT / words / nr * nr, nr);
     size_t rows = even_part(p->m, smaller(ROWS, LEFT / words / mr * mr), mr);
-    if (!make_room(c, &c->left, round_up(smaller(rows, p->m), mr) * words)) return;
-    if (!p->packed && !make_room(c, &c->right, round_up(smaller(cols, p->n), nr) * words)) return;
+    if (!cpu_panels_reserve(c, &c->left, round_up(smaller(rows, p->m), mr) * words)) return;
+    if (!p->packed && !cpu_panels_reserve(c, &c->right, round_up(smaller(cols, p->n), nr) * words)) return;
     for (size_t column = 0; column < p->n; column += cols)
         for (size_t at = 0; at < p->k; at += length)
             for (size_t row = 0; row < p->m; row += rows) {
