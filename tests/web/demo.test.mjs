@@ -95,7 +95,8 @@ const shows = (page, best) => page.waitForFunction(
   (best) => JSON.stringify([...document.querySelectorAll('#fill-cards .card')].map((card) => card.querySelector('.what')?.textContent)) === JSON.stringify(best),
   best, { timeout: 20_000 });
 const words = (found) => found.map((filling) => filling.token_str);
-const share = (page) => page.waitForFunction((hash) => location.hash !== hash, new URL(page.url()).hash).then(() => page.url());
+/** The address, once it says what is shown. */
+const share = (page, state) => page.waitForFunction((hash) => location.hash === hash, `#fill?${new URLSearchParams(state)}`).then(() => page.url());
 
 test('Fill: typing, masking, targets, taking candidates, links', rules, async () => {
   const { address } = await served();
@@ -117,7 +118,7 @@ test('Fill: typing, masking, targets, taking candidates, links', rules, async ()
   const both = native('fill', '--json', two).map(words);
   await shows(page, both.map((list) => list[0]));
   assert.deepEqual(await candidates(page), both);
-  assert.match(await share(page), /#fill\?text=/);
+  await share(page, { text: two });
   await page.keyboard.press('Enter');
   assert.equal(await page.inputValue('#fill-text'), text);
   await shows(page, [expected[0]]);
@@ -134,7 +135,7 @@ test('Fill: typing, masking, targets, taking candidates, links', rules, async ()
   const sentences = native('fill', '--json', '--joint', two).map((filled) => filled.sequence);
   await shows(page, [sentences[0]]);
   assert.deepEqual(await candidates(page), [sentences]);
-  const other = await opened(await share(page));
+  const other = await opened(await share(page, { text: two, joint: 1 }));
   await shows(other, [sentences[0]]);
   assert.equal(await other.inputValue('#fill-text'), two);
   await page.click('.candidate');

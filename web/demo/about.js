@@ -3,9 +3,9 @@
 import { cardOf } from './card.js';
 import { chooser } from './chooser.js';
 import { $, make, say } from './dom.js';
-import { add, Known, site } from './session.js';
+import { add, computeOn, currentDevice, devices, Known, site } from './session.js';
 
-export const BUILDS = { relaxed: 'relaxed SIMD', simd128: 'SIMD', scalar: 'no SIMD' };
+const BUILDS = { relaxed: 'relaxed SIMD', simd128: 'SIMD', scalar: 'no SIMD' };
 const LENGTHS = [16, 64, 128]; // tokens of a text that is measured
 const ENOUGH = 700; // milliseconds of measuring, for each
 const FILLER = 'the old man walked down to the water and looked at the boats for a long time before he went home again , ';
@@ -26,10 +26,10 @@ async function showDevice() {
   const { version } = await site();
   device.replaceChildren(...pairs([
     ['Fillmask', version],
-    ['Device', 'processor, WebAssembly'],
+    ['Device', currentDevice() === 'webgpu' ? 'graphics card, by WebGPU' : 'processor, by WebAssembly'],
     ['Build', BUILDS[info.instruction_set] ?? info.instruction_set],
     ['Threads', `${info.threads} of ${navigator.hardwareConcurrency} processors`],
-    ['Cross-origin isolated', globalThis.crossOriginIsolated ? 'yes' : 'no, so one thread'],
+    ['Isolated page', globalThis.crossOriginIsolated ? 'yes' : 'no, so one thread'],
     ['Weights', `${(info.parameters / 1e6).toFixed(1)} million, ${info.dtype}`],
     ['Longest text', `${info.positions} tokens`],
     ['Vocabulary', `${info.vocab_size.toLocaleString('en')} tokens`],
@@ -90,7 +90,34 @@ async function showSpeed() {
   measure.disabled = false;
 }
 
-/** A model of the user's own. */
+// ---- what computes ----
+
+const where = $('#about-compute'), whereState = $('#about-compute-state');
+
+function offerDevices() {
+  where.closest('label').hidden = !devices().includes('webgpu');
+  if ('gpu' in navigator) return;
+  const gpu = $('[value=webgpu]', where);
+  gpu.disabled = true;
+  gpu.textContent = 'Graphics card: not with this browser';
+}
+
+async function changeDevice() {
+  where.disabled = true;
+  whereState.textContent = 'Loading the model there';
+  try {
+    await computeOn(where.value);
+    whereState.textContent = '';
+    showAll();
+    showSpeed();
+  } catch (error) {
+    where.value = currentDevice();
+    whereState.textContent = `The graphics card cannot be used: ${error.message} The processor goes on computing.`;
+  }
+  where.disabled = false;
+}
+
+// ---- a model of the user's own ----
 async function open({ target }) {
   const files = [...target.files];
   target.value = '';
@@ -119,6 +146,8 @@ export function show() {
   showSpeed();
 }
 
+offerDevices();
+where.addEventListener('change', changeDevice);
 $('#about-model').addEventListener('change', showAll);
 measure.addEventListener('click', showSpeed);
 file.addEventListener('change', open);

@@ -1,9 +1,13 @@
 // session.js - the models of the page, which its tabs share: those that ship with it, the last one trained here, one
 // that the user opened. Each is loaded when it is first asked for.
 import shipped from '../default-model.js';
+import { host } from '../host.js';
 import { loadModel } from '../index.js';
 
-/** Tells of `loading` (progress of the first model's download), `ready` (it is there), and `models` (one has joined). */
+/**
+ * Tells of `loading` (progress of the first model's download), `ready` (it is there, or on another device), and `models`
+ * (one has joined).
+ */
 export const events = new EventTarget();
 
 const tell = (type, detail) => events.dispatchEvent(new CustomEvent(type, { detail }));
@@ -17,6 +21,14 @@ export async function site() {
   return globalThis.site;
 }
 
+/** What can compute: "wasm", and "webgpu" where the package has it. */
+export const devices = () => host().devices;
+
+/** What computes. */
+let device = 'wasm';
+
+export const currentDevice = () => device;
+
 /** A model that the page knows. */
 export class Known {
   #source;
@@ -26,7 +38,7 @@ export class Known {
 
   /**
    * @param {string} title also what it is known by
-   * @param {import('../sources.js').ModelInput | undefined} source
+   * @param {import('../sources.js').ModelInput | undefined | null} source null if it was trained here
    * @param {() => Promise<string>} card its text
    * @param {import('../model.js').Model} [model] if it is loaded already
    */
@@ -39,7 +51,7 @@ export class Known {
 
   /** Loads it if nobody has. @param {(event: any) => void} [progress_callback] */
   get(progress_callback) {
-    this.#loaded ??= loadModel(this.#source, { progress_callback }).catch((error) => {
+    this.#loaded ??= loadModel(this.#source, { device, progress_callback }).catch((error) => {
       this.#loaded = undefined; // the next call tries again
       throw error;
     });
@@ -48,15 +60,26 @@ export class Known {
 
   /** Another copy of it, to be trained; it lives in the same worker. */
   async copy() {
-    const model = await this.get();
-    if (!this.trained) return loadModel(this.#source);
-    const files = await model.files();
-    return loadModel({ name: model.name, files: Object.fromEntries(files.map((file) => [file.name, file])) });
+    return loadModel(await this.#origin(), { device });
   }
 
-  /** Whether its weights are of a training here, and nobody can load them again. */
-  get trained() {
-    return this.#source === null;
+  /**
+   * Leaves the device that it is on, and is loaded on the current one when it is next asked for.
+   * @param {import('../model.js').Model} [there] it, if it is loaded there already
+   */
+  async move(there) {
+    const old = this.#loaded;
+    if (old) this.#source = await this.#origin();
+    this.#loaded = there && Promise.resolve(there);
+    await (await old)?.dispose();
+  }
+
+  /** What it can be loaded from again. */
+  async #origin() {
+    if (this.#source !== null) return this.#source;
+    const model = await this.get();
+    const files = await model.files();
+    return { name: model.name, files: Object.fromEntries(files.map((file) => [file.name, file])) };
   }
 
   card() {
@@ -81,6 +104,14 @@ export const models = [base];
 
 /** The model that ships. */
 export const baseModel = () => base.get((event) => event.status === 'progress' && tell('loading', event));
+
+/** Has another device compute. If that fails, all stays as it was. @param {string} wanted */
+export async function computeOn(wanted) {
+  const model = await loadModel(undefined, { device: wanted });
+  device = wanted;
+  for (const known of models) await known.move(known === base ? model : undefined);
+  tell('ready', model);
+}
 
 /** Loads it, and finds what other models the site has. */
 export async function start() {
