@@ -140,6 +140,44 @@ def rows(values, width=118):
     return "\n".join(lines + [line])
 
 
+def varint(value):
+    """Seven bits a byte, the lowest first; all but the last byte have the eighth."""
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return out + bytes([value])
+
+
+def signed(value):
+    return varint(value * 2 if value >= 0 else -value * 2 - 1)
+
+
+def packed(lower, marks, decomposed):
+    """Lower case, combining classes and decompositions as differences, alike beside alike, for gzip."""
+    out, before = bytearray(), 0
+    for first, last, step, delta in lower:
+        out += varint(first - before) + varint(last - first) + varint(step) + signed(delta)
+        before = last
+    before = 0
+    for first, last, value in marks:
+        out += varint(first - before) + varint(last - first) + varint(value)
+        before = last
+    points = sorted(decomposed)
+    for point, previous in zip(points, [0] + points):
+        out += varint(point - previous)
+    for point in points:
+        out += varint(len(decomposed[point]))
+    before = 0
+    for point in points:
+        out += signed(decomposed[point][0] - before)
+        before = decomposed[point][0]
+    for point in points:
+        for value in decomposed[point][1:]:
+            out += varint(value)
+    return out
+
+
 def tables():
     lower = lower_map()
     decomposed = {c: [ord(x) for x in unicodedata.normalize("NFD", chr(c))] for c in SCALARS
@@ -159,6 +197,7 @@ def tables():
         text += decomposed[point]
     assert len(text) < 65536
     runs, marks = lower_runs(lower), combining_runs(combining)
+    stream = packed(runs, marks, decomposed)
     return f"""/* unicode_tables.inc - made by tools/unicode_tables.py, which names the versions of Unicode; not to be edited. */
 /* clang-format off */
 
@@ -169,6 +208,19 @@ static const uint8_t class_index[{len(index)}] = {{
 static const uint8_t class_blocks[{len(blocks)}][128] = {{
 {chr(10).join("{" + chr(10) + rows(block) + chr(10) + "}," for block in blocks)}
 }};
+
+#ifdef FM_PACKED_UNICODE
+
+/* What unicode.c makes the tables below of. */
+#define LOWER_RUNS {len(runs)}
+#define COMBINING_RUNS {len(marks)}
+#define DECOMPOSITIONS {len(points)}
+#define DECOMPOSITION_TEXT {len(text)}
+static const uint8_t packed[{len(stream)}] = {{
+{rows(stream)}
+}};
+
+#else
 
 /* Lower case: first, last, step, what is added. */
 static const struct lower_run lower_runs[{len(runs)}] = {{
@@ -191,6 +243,8 @@ static const uint32_t decomposition_text[{len(text)}] = {{
 static const struct combining_run combining_runs[{len(marks)}] = {{
 {rows("{%d, %d, %d}" % tuple(run) for run in marks)}
 }};
+
+#endif
 """
 
 

@@ -46,8 +46,8 @@ if [ ! -f build-cjson/cjson/cJSON.c ]; then
     fetch_cjson
 fi
 
-# Emscripten before 3.1.38 cannot write relaxed SIMD; Binaryen's tools put it in after the link. Only the build of
-# fillmask-relaxed.wasm needs them.
+# Emscripten before 3.1.38 cannot write relaxed SIMD; Binaryen's tools put it in after the link, and make the modules
+# smaller than the older ones in Emscripten do.
 if [ ! -f build-binaryen/node_modules/binaryen/bin/wasm-merge ]; then
     echo "Fetching Binaryen"
     mkdir -p build-binaryen

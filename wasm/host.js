@@ -3,6 +3,8 @@
 mergeInto(LibraryManager.library, {
   now: function () {}, // milliseconds
   progress: function () {}, // parts done and in all; 0 stops the request
+  print_number: function () {}, // this and the next are described in text.c
+  read_number: function () {},
   madd: function () {}, // this and the next are put in by wasm-merge
   dot: function () {},
 });

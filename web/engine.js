@@ -314,7 +314,21 @@ function bytesOf(data) {
  * @returns {any}
  */
 export function imports(memory, progress = () => 1) {
-  return { env: { memory, emscripten_notify_memory_growth() {}, now: () => performance.now(), progress } };
+  const print_number = (value, precision, general, at) => {
+    const text = encoder.encode(general ? inShort(value, precision || 1) : value.toFixed(precision));
+    new Uint8Array(memory.buffer, at >>> 0, text.length).set(text);
+    return text.length;
+  };
+  const read_number = (at, size) => Number(decoder.decode(new Uint8Array(memory.buffer, at >>> 0, size >>> 0).slice()));
+  return { env: { memory, emscripten_notify_memory_growth() {}, now: () => performance.now(), progress, print_number, read_number } };
+}
+
+/** A number as C's %g writes it. */
+function inShort(value, digits) {
+  const [mantissa, exponent] = value.toExponential(digits - 1).split('e');
+  const trimmed = (text) => (text.includes('.') ? text.replace(/\.?0+$/, '') : text);
+  if (!(exponent >= -4 && exponent < digits)) return trimmed(mantissa) + (exponent ? `e${exponent.replace(/^(.)(.)$/, '$10$2')}` : '');
+  return trimmed(value.toFixed(digits - 1 - exponent));
 }
 
 async function compile(wasm) {

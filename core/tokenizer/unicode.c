@@ -15,6 +15,61 @@ struct combining_run {
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
+#ifdef FM_PACKED_UNICODE
+
+/* For WebAssembly, where each byte is downloaded: the tables as differences, and unpacked when the module starts. */
+static struct lower_run lower_runs[LOWER_RUNS];
+static struct combining_run combining_runs[COMBINING_RUNS];
+static uint32_t decomposition_points[DECOMPOSITIONS], decomposition_text[DECOMPOSITION_TEXT];
+static uint16_t decomposition_at[(DECOMPOSITIONS + 31) / 32];
+
+static uint32_t next(const uint8_t **at)
+{
+    uint32_t value = 0, shift = 0;
+    for (; **at & 128; shift += 7) value |= (*(*at)++ & 127u) << shift;
+    return value | (uint32_t)*(*at)++ << shift;
+}
+
+static int32_t next_signed(const uint8_t **at)
+{
+    uint32_t value = next(at);
+    return value & 1 ? -(int32_t)(value / 2) - 1 : (int32_t)(value / 2);
+}
+
+__attribute__((constructor)) static void unpack(void)
+{
+    const uint8_t *at = packed;
+    uint32_t before = 0, length = 0;
+    for (size_t i = 0; i < LOWER_RUNS; i++) {
+        struct lower_run *run = &lower_runs[i];
+        run->first = before + next(&at);
+        run->last = before = run->first + next(&at);
+        run->step = next(&at);
+        run->delta = next_signed(&at);
+    }
+    before = 0;
+    for (size_t i = 0; i < COMBINING_RUNS; i++) {
+        struct combining_run *run = &combining_runs[i];
+        run->first = before + next(&at);
+        run->last = before = run->first + next(&at);
+        run->class = (uint8_t)next(&at);
+    }
+    before = 0;
+    for (size_t i = 0; i < DECOMPOSITIONS; i++) decomposition_points[i] = before += next(&at);
+    for (size_t i = 0; i < DECOMPOSITIONS; i++) decomposition_points[i] |= next(&at) << 24;
+    uint32_t value = 0;
+    for (size_t i = 0; i < DECOMPOSITIONS; i++) {
+        if (i % 32 == 0) decomposition_at[i / 32] = (uint16_t)length;
+        decomposition_text[length] = value += (uint32_t)next_signed(&at);
+        length += decomposition_points[i] >> 24;
+    }
+    length = 0;
+    for (size_t i = 0; i < DECOMPOSITIONS; length += decomposition_points[i++] >> 24)
+        for (uint32_t j = 1; j < decomposition_points[i] >> 24; j++) decomposition_text[length + j] = next(&at);
+}
+
+#endif
+
 uint8_t fm_char_class(uint32_t point)
 {
     return class_blocks[class_index[point >> 7]][point & 127];
