@@ -151,10 +151,12 @@ typedef struct fm_fill_options {
     size_t top_k; /* fillings of a mask, or of the text; at least 1 */
     /* What a mask may become: one of these words or phrases, whose pieces are looked at together; or, if there are
      * none, a token of the vocabulary: of those allowed (one bool a token, NULL for all), without special tokens and
-     * pieces ("##s") unless they are asked for. */
+     * pieces ("##s") unless they are asked for, and without the words excluded, in whatever case these are given. */
     const char *const *targets;
     size_t target_count;
     const bool *allowed;
+    const char *const *excluded;
+    size_t excluded_count;
     bool special, pieces;
     size_t beams; /* fillings that FM_FILL_JOINT follows at once, at least top_k */
     /* Of FM_FILL_SAMPLE: a filling is drawn from so many of the best (0: all), and of these from the best whose

@@ -9,6 +9,7 @@ import { Tokenizer } from './tokenizer.js';
 
 export { FillmaskError } from './errors.js';
 export { Model } from './model.js';
+export { similarity } from './similarity.js';
 export { Tokenizer } from './tokenizer.js';
 export { Trainer } from './trainer.js';
 
@@ -21,8 +22,11 @@ export { Trainer } from './trainer.js';
  * @typedef {import('./model.js').CallOptions} CallOptions
  * @typedef {import('./model.js').Score} Score
  * @typedef {import('./model.js').ScoreOptions} ScoreOptions
+ * @typedef {import('./model.js').Perplexity} Perplexity
+ * @typedef {import('./model.js').EmbedOptions} EmbedOptions
  * @typedef {import('./model.js').Augmented} Augmented
  * @typedef {import('./model.js').AugmentOptions} AugmentOptions
+ * @typedef {import('./stream.js').StreamOptions} StreamOptions
  * @typedef {import('./model.js').Evaluation} Evaluation
  * @typedef {import('./model.js').EvaluateOptions} EvaluateOptions
  * @typedef {import('./tokenizer.js').Encoding} Encoding
@@ -161,11 +165,18 @@ export async function loadTokenizer(model, options = {}) {
  * @property {() => Promise<void>} dispose
  *
  * @typedef {Model['fill'] & Pipeline} FillMaskPipeline
- * @typedef {Model['augment'] & Pipeline} AugmentPipeline
- * @typedef {Model['score'] & Pipeline} ScorePipeline
+ * @typedef {Model['augment'] & Pipeline & {stream: Model['augmentStream']}} AugmentPipeline
+ * @typedef {Model['score'] & Pipeline & {perplexity: Model['perplexity']}} ScorePipeline
+ * @typedef {Model['embed'] & Pipeline} EmbedPipeline
  */
 
-const TASKS = { 'fill-mask': 'fill', augment: 'augment', score: 'score' };
+const TASKS = { 'fill-mask': 'fill', augment: 'augment', score: 'score', embed: 'embed' };
+
+/** What a pipeline has beside its task. */
+const MORE = {
+  augment: (/** @type {Model} */ model) => ({ stream: (source, how) => model.augmentStream(source, how) }),
+  score: (/** @type {Model} */ model) => ({ perplexity: (texts, how) => model.perplexity(texts, how) }),
+};
 
 /**
  * A function that does one task with a model, and loads it first.
@@ -189,11 +200,18 @@ const TASKS = { 'fill-mask': 'fill', augment: 'augment', score: 'score' };
  * @param {EngineOptions & LoadOptions} [options]
  * @returns {Promise<ScorePipeline>}
  */
+/**
+ * @overload
+ * @param {'embed'} task
+ * @param {ModelInput | Model} [model]
+ * @param {EngineOptions & LoadOptions} [options]
+ * @returns {Promise<EmbedPipeline>}
+ */
 /** @param {string} task @param {ModelInput | Model} [model] @param {EngineOptions & LoadOptions} [options] @returns {Promise<any>} */
 export async function pipeline(task, model, options = {}) {
   if (!Object.hasOwn(TASKS, task)) throw new FillmaskError('E_ARGUMENT', `There is no task "${task}"; there are ${Object.keys(TASKS).join(', ')}.`);
   const loaded = model instanceof Model ? model : await loadModel(model, options);
   options.progress_callback?.({ status: 'ready', task, model: loaded.name });
   const run = (text, how) => loaded[TASKS[task]](text, how);
-  return Object.assign(run, { task, model: loaded, tokenizer: loaded.tokenizer, dispose: () => loaded.dispose() });
+  return Object.assign(run, { task, model: loaded, tokenizer: loaded.tokenizer, dispose: () => loaded.dispose() }, MORE[task]?.(loaded));
 }

@@ -82,7 +82,12 @@ async function* parts(model, texts, field) {
   yield part;
 }
 
-async function* documents(model, texts, field) {
+/**
+ * The texts one by one.
+ * @param {import('./model.js').Model} model @param {Texts} texts @param {string} [field]
+ * @returns {AsyncGenerator<string>}
+ */
+export async function* documents(model, texts, field) {
   if (typeof texts === 'string') yield texts;
   else if (texts instanceof Blob) yield* rowsOf(model, texts, field);
   else for await (const one of texts) {

@@ -1,7 +1,9 @@
 // model.js - a model as programs see it: filling, scores, variants, evaluation, its files. The work is done by a worker
 // or another process, which client.js reaches.
 import { FillmaskError } from './errors.js';
-import { Corpus } from './corpus.js';
+import { Corpus, documents } from './corpus.js';
+import { allowedBy, protector } from './patterns.js';
+import { augmentStream } from './stream.js';
 import { clean, Tokenizer } from './tokenizer.js';
 
 /**
@@ -39,6 +41,8 @@ import { clean, Tokenizer } from './tokenizer.js';
  * @typedef {object} FillOptions
  * @property {number} [top_k=5]
  * @property {string[]} [targets] words to choose among, whose pieces are looked at together
+ * @property {RegExp | string} [match] choose among the tokens in which this finds something
+ * @property {string[]} [exclude] words to leave out, in whatever case
  * @property {boolean} [special=false] allow special tokens
  * @property {boolean} [pieces=false] allow pieces of words (##s), which join the word before
  * @property {boolean} [joint=false] fill all masks together, by beam search
@@ -56,12 +60,24 @@ import { clean, Tokenizer } from './tokenizer.js';
  * @typedef {object} ScoreOptions
  * @property {'word' | 'token'} [mask='word'] what is masked when a token is scored: also the pieces of its word that
  *   follow it, or it alone
+ * @property {boolean} [rank=false] of several texts: the best first, each with its `text` and its `index` in the list
  *
  * @typedef {object} Score
  * @property {number} score the sum of the tokens' log-probabilities: the text's pseudo-log-likelihood
  * @property {number} pseudo_perplexity exp(-score / tokens)
  * @property {{token: string, start: number, end: number, word: number, log_probability: number}[]} tokens those of one
  *   word have the same `word`
+ * @property {string} [text] of ranked ones
+ * @property {number} [index]
+ *
+ * @typedef {object} Perplexity  Of many texts.
+ * @property {number} texts
+ * @property {number} tokens
+ * @property {number} score the sum of their scores
+ * @property {number} pseudo_perplexity exp(-score / tokens)
+ *
+ * @typedef {object} EmbedOptions
+ * @property {boolean} [normalize=false] make vectors of length 1
  *
  * @typedef {object} AugmentOptions
  * @property {'substitute' | 'insert' | 'delete'} [action='substitute']
@@ -74,7 +90,16 @@ import { clean, Tokenizer } from './tokenizer.js';
  * @property {number} [top_p=1]
  * @property {number} [temperature=1] 0 takes the best
  * @property {number} [seed=0]
- * @property {string[]} [keep] words that are never changed
+ * @property {string[]} [keep] words that are never changed, in whatever case
+ * @property {RegExp | string | (RegExp | string)[]} [protect] never change what these match: texts line by line, as on
+ *   the command line, expressions in the whole text
+ * @property {boolean} [label_safe=false] spare words that decide a text's label, and places that the model expects them
+ *   in, so that variants keep it more often. It is no promise: a word may decide that is neither named nor expected
+ *   where it stands, and deletion spares the named words alone
+ * @property {string[]} [labels] such words; those of English sentiment unless given
+ * @property {number} [label_share=0.05] how probable these words make such a place, all together
+ * @property {number} [min_similarity=-1] draw variants anew whose vector is less like the text's, by its cosine
+ * @property {number} [max_drop] draw variants anew whose score of a token is so many nats below the text's; slow
  *
  * @typedef {object} Augmented
  * @property {string[]} variants as many as asked for, or fewer and a reason
@@ -95,10 +120,17 @@ import { clean, Tokenizer } from './tokenizer.js';
  * @property {number} chunks
  *
  * @typedef {import('./corpus.js').Texts} Texts
+ * @typedef {import('./stream.js').StreamOptions} StreamOptions
+ * @typedef {import('./stream.js').Bytes} Bytes
+ */
+
+/**
+ * @template Row
+ * @typedef {import('./stream.js').AugmentedRow<Row>} AugmentedRow
  */
 
 /** Texts of one request: after them, an abort and other calls have their turn. */
-const AT_ONCE = { fill: 8, score: 1, augment: 32 };
+const AT_ONCE = { fill: 8, score: 1, augment: 32, embed: 32 };
 
 /** How long the core works on a part of something long. */
 export const PART = 100; // milliseconds
@@ -115,6 +147,8 @@ export class Model {
   #info = /** @type {any} */ (undefined); // until it is loaded
   #changed = false; // by a training, which nobody can load again
   #disposed = false;
+  /** @type {Promise<string[]> | undefined} */
+  #vocabulary;
 
   /** Not to be called; use loadModel(). */
   constructor(engine, source, how) {
@@ -163,9 +197,10 @@ export class Model {
    * @returns {Promise<(Filling[] | Filling[][])[]>}
    */
   /** @param {string | string[]} text @param {FillOptions & CallOptions} [options] @returns {Promise<any>} */
-  async fill(text, options = {}) {
+  async fill(text, { match, ...options } = {}) {
     const together = options.joint || options.sample;
-    return this.#each('fill', text, options, (result) => {
+    const allowed = match === undefined ? {} : { allowed: allowedBy(match, await (this.#vocabulary ??= this.call('vocabulary', {}))) };
+    return this.#each('fill', text, { ...options, ...allowed }, (result) => {
       if (together) return result.map((filled) => ({ ...filled, tokens: filled.fillings.map((filling) => filling.token_str) }));
       return result.length === 1 ? result[0] : result;
     });
@@ -185,8 +220,48 @@ export class Model {
    * @returns {Promise<Score[]>}
    */
   /** @param {string | string[]} text @param {ScoreOptions & CallOptions} [options] @returns {Promise<any>} */
-  async score(text, options = {}) {
-    return this.#each('score', text, options, (result) => result);
+  async score(text, { rank = false, ...options } = {}) {
+    const scores = await this.#each('score', text, options, (result) => result);
+    if (!rank || !Array.isArray(text)) return scores;
+    return scores.map((found, index) => ({ text: text[index], index, ...found })).sort((a, b) => b.score - a.score);
+  }
+
+  /**
+   * How expected all the texts of a corpus are, which may be larger than memory.
+   * @param {Texts} texts
+   * @param {{mask?: 'word' | 'token', field?: string} & CallOptions} [options] field: of files, that or the column that
+   *   holds the text
+   * @returns {Promise<Perplexity>}
+   */
+  async perplexity(texts, { mask, field, signal, progress_callback } = {}) {
+    const all = { texts: 0, tokens: 0, score: 0 };
+    for await (const text of documents(this, texts, field)) {
+      const [found] = await this.call('score', { texts: [clean(text)], first: all.texts + 1, mask }, { signal });
+      all.texts++;
+      all.tokens += found.tokens.length;
+      all.score += found.score;
+      progress_callback?.({ status: 'progress', done: all.texts, total: NaN });
+    }
+    if (all.texts === 0) throw new FillmaskError('E_FORMAT', 'There is no text to score.');
+    return { ...all, pseudo_perplexity: Math.exp(-all.score / all.tokens) };
+  }
+
+  /**
+   * The vector of a text: the mean of the model's last states over its tokens. similarity() tells how alike two are.
+   * @overload
+   * @param {string} text
+   * @param {EmbedOptions & CallOptions} [options]
+   * @returns {Promise<Float32Array>}
+   */
+  /**
+   * @overload
+   * @param {string[]} text
+   * @param {EmbedOptions & CallOptions} [options]
+   * @returns {Promise<Float32Array[]>}
+   */
+  /** @param {string | string[]} text @param {EmbedOptions & CallOptions} [options] @returns {Promise<any>} */
+  async embed(text, options = {}) {
+    return this.#each('embed', text, options, (vector) => Float32Array.from(vector));
   }
 
   /**
@@ -203,8 +278,45 @@ export class Model {
    * @returns {Promise<Augmented[]>}
    */
   /** @param {string | string[]} text @param {AugmentOptions & CallOptions} [options] @returns {Promise<any>} */
-  async augment(text, options = {}) {
-    return this.#each('augment', text, options, (result) => result);
+  async augment(text, { protect, ...options } = {}) {
+    const find = protect === undefined ? undefined : protector(protect);
+    return this.#each('augment', text, options, (result) => result, (texts) => (find ? { protect: texts.map(find) } : {}));
+  }
+
+  /**
+   * Variants of texts that come one after the other, in order and with a few of them in memory: of a list or an iterator
+   * of texts, of rows (objects) with a text in them, or of the rows of a file. What comes out for a text is what
+   * augment() gives for it in a list. A row that cannot be changed goes by as it came, with a reason.
+   * @overload
+   * @param {Iterable<string> | AsyncIterable<string>} source
+   * @param {AugmentOptions & StreamOptions} [options]
+   * @returns {AsyncGenerator<AugmentedRow<string>, void>}
+   */
+  /**
+   * @overload
+   * @param {Bytes} source a File or Blob; or bytes of a file, whose `format` is to be given
+   * @param {AugmentOptions & StreamOptions} [options]
+   * @returns {AsyncGenerator<AugmentedRow<string>, void>}
+   */
+  /**
+   * @template {object} Row
+   * @overload
+   * @param {Iterable<Row> | AsyncIterable<Row>} source
+   * @param {AugmentOptions & StreamOptions} [options]
+   * @returns {AsyncGenerator<AugmentedRow<Row>, void>}
+   */
+  /** @param {any} source @param {AugmentOptions & StreamOptions} [options] @returns {AsyncGenerator<any, void>} */
+  augmentStream(source, options = {}) {
+    const { field, format, skip, with_source, progress_callback, signal, protect, ...how } = options;
+    const find = protect === undefined ? undefined : protector(protect);
+    const core = {
+      request: async (op, args) => (await this.number(), this.request(op, args, { signal })),
+      augment: (texts, numbers) => {
+        const cleaned = texts.map(clean);
+        return this.call('augment', { texts: cleaned, numbers, ...(find && { protect: cleaned.map(find) }), ...how }, { signal });
+      },
+    };
+    return augmentStream(core, source, { field, format, skip, with_source, progress_callback, signal });
   }
 
   /**
@@ -296,16 +408,20 @@ export class Model {
     this.#info = await this.call('info', {});
   }
 
-  /** @param {'fill' | 'score' | 'augment'} op @param {string | string[]} text @param {any} how @param {(result: any) => any} shape */
-  async #each(op, text, how, shape) {
+  /**
+   * @param {'fill' | 'score' | 'augment' | 'embed'} op @param {string | string[]} text @param {any} how
+   * @param {(result: any) => any} shape @param {(texts: string[]) => object} more options that depend on the texts
+   */
+  async #each(op, text, how, shape, more = () => ({})) {
     const { signal, progress_callback, ...options } = how;
-    if (!Array.isArray(text)) return shape((await this.call(op, { texts: [clean(text)], ...options }, { signal }))[0]);
+    const ask = (texts, numbers) => this.call(op, { texts, ...numbers, ...options, ...more(texts) }, { signal });
+    if (!Array.isArray(text)) return shape((await ask([clean(text)], {}))[0]);
     /** @type {any[]} */
     const results = [];
     for (let at = 0; at < text.length; at += AT_ONCE[op]) {
       const texts = text.slice(at, at + AT_ONCE[op]).map(clean);
       const first = op === 'augment' ? at : at + 1;
-      results.push(...(await this.call(op, { texts, first, ...options }, { signal })).map(shape));
+      results.push(...(await ask(texts, { first })).map(shape));
       progress_callback?.({ status: 'progress', done: results.length, total: text.length });
     }
     return results;

@@ -152,7 +152,12 @@ static void add_json(fm_buffer *out, const char *text, const fm_augmented *resul
         if (i > 0) fm_buffer_text(out, ", ");
         fm_buffer_json(out, result->variants[i].data, result->variants[i].size);
     }
-    fm_buffer_text(out, "]}");
+    fm_buffer_text(out, "]");
+    if (result->reason[0]) {
+        fm_buffer_text(out, ", \"reason\": ");
+        fm_buffer_json(out, result->reason, strlen(result->reason));
+    }
+    fm_buffer_text(out, "}");
 }
 
 static void add_lines(augmenting *a, fm_buffer *out, const char *text, uint64_t number, const fm_augmented *result)

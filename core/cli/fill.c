@@ -9,8 +9,8 @@
 #define BAR 24
 
 typedef struct fill_command {
-    const char *model, *set, *target_file, *match;
-    cli_list targets;
+    const char *model, *set, *target_file, *exclude_file, *match;
+    cli_list targets, excluded;
     int64_t count, beams, draw_from, seed, threads;
     double top_p, temperature;
     int dtype;
@@ -21,7 +21,7 @@ typedef struct fill_job {
     const fill_command *o;
     fm_model *model;
     fm_fill_options options;
-    cli_words targets;
+    cli_words targets, excluded;
     bool *allowed; /* by --match */
     cli_progress progress;
     size_t done, input; /* bytes of standard input; input is 0 while it is not read */
@@ -54,6 +54,7 @@ static fm_status set_up(fill_job *f, fm_error *err)
     fm_status status = cli_words_read(&f->targets, &o->targets, o->target_file, err);
     if (!status && o->target_file && f->targets.count == 0)
         status = fm_fail(err, FM_E_FORMAT, "%.300s has no words.", o->target_file);
+    if (!status) status = cli_words_read(&f->excluded, &o->excluded, o->exclude_file, err);
     if (!status) status = fm_model_open(&f->model, folder, &options, err);
     if (!status && o->match) status = match_tokens(f, err);
     f->options = (fm_fill_options){.mode = o->sample  ? FM_FILL_SAMPLE
@@ -63,6 +64,8 @@ static fm_status set_up(fill_job *f, fm_error *err)
                                    .targets = f->targets.words,
                                    .target_count = f->targets.count,
                                    .allowed = f->allowed,
+                                   .excluded = f->excluded.words,
+                                   .excluded_count = f->excluded.count,
                                    .special = o->special,
                                    .pieces = o->pieces,
                                    .beams = (size_t)o->beams,
@@ -77,6 +80,7 @@ static void release(fill_job *f)
 {
     fm_model_close(f->model);
     cli_words_free(&f->targets);
+    cli_words_free(&f->excluded);
     free(f->allowed);
     fm_buffer_free(&f->out);
 }
@@ -293,9 +297,9 @@ static int check(const fill_command *o, const cli_list *texts)
 {
     bool targets = o->targets.count > 0 || o->target_file;
     if (o->joint && o->sample) return cli_usage_error("fill", "--joint and --sample exclude each other.");
-    if (targets && (o->match || o->special || o->pieces))
-        return cli_usage_error("fill",
-                               "--match, --special and --pieces choose from the vocabulary; targets exclude them.");
+    if (targets && (o->match || o->excluded.count > 0 || o->exclude_file || o->special || o->pieces))
+        return cli_usage_error("fill", "--match, --exclude, --special and --pieces choose from the vocabulary; targets "
+                                       "exclude them.");
     return cli_check_stdin("fill", texts, NULL);
 }
 
@@ -316,6 +320,9 @@ int cli_fill(int argc, char **argv)
          NULL},
         {"match", 0, CLI_STRING, &o.match, "REGEX",
          "choose among the tokens in which this POSIX extended regular expression finds something", 0, 0, NULL},
+        {"exclude", 0, CLI_LIST, &o.excluded, "WORD", "leave this word out, in whatever case; may be repeated", 0, 0,
+         NULL},
+        {"exclude-file", 0, CLI_STRING, &o.exclude_file, "FILE", "and those of this file: a word a line", 0, 0, NULL},
         {"special", 0, CLI_FLAG, &o.special, NULL, "allow special tokens", 0, 0, NULL},
         {"pieces", 0, CLI_FLAG, &o.pieces, NULL, "allow pieces of words (##s), which join the word before", 0, 0, NULL},
         {"joint", 'j', CLI_FLAG, &o.joint, NULL, "fill all masks together, by beam search", 0, 0, NULL},
@@ -367,5 +374,6 @@ int cli_fill(int argc, char **argv)
     }
     cli_list_free(&texts);
     cli_list_free(&o.targets);
+    cli_list_free(&o.excluded);
     return code;
 }

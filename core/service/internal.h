@@ -91,6 +91,8 @@ typedef struct place {
     uint32_t byte, unit;
 } place;
 uint32_t service_place(place *p, uint32_t byte);
+/* And back; the text's size at most where it counts UTF-16. */
+uint32_t service_byte(place *p, uint32_t unit);
 
 /* ---- models (models.c) ---- */
 
@@ -106,7 +108,7 @@ fm_status service_replace(const call *c, kept *k, uint8_t *data, size_t size);
 /* What a corpus has collected; nothing can be added any more. */
 const fm_corpus *service_corpus_of(kept *k);
 
-/* ---- operations (models.c, text.c, corpus.c, training.c) ---- */
+/* ---- operations (models.c, text.c, augment.c, corpus.c, training.c) ---- */
 
 fm_status service_info(call *c);
 fm_status service_convert(call *c);
@@ -114,12 +116,15 @@ fm_status service_convert(call *c);
 fm_status service_encode(call *c);
 fm_status service_decode(call *c);
 fm_status service_token_ids(call *c);
+fm_status service_vocabulary(call *c);
 fm_status service_fill(call *c);
 fm_status service_score(call *c);
+fm_status service_embed(call *c);
 fm_status service_augment(call *c);
 
 fm_status service_rows(call *c);
 fm_status service_rows_push(call *c);
+fm_status service_row_write(call *c);
 fm_status service_corpus(call *c);
 fm_status service_corpus_add(call *c);
 fm_status service_train(call *c);

@@ -11,3 +11,15 @@ uint32_t service_place(place *p, uint32_t byte)
     }
     return p->unit;
 }
+
+uint32_t service_byte(place *p, uint32_t unit)
+{
+    if (!p->utf16) return unit;
+    if (unit < p->unit) p->byte = p->unit = 0;
+    while (p->unit < unit && p->text[p->byte]) {
+        uint32_t byte = p->byte + 1;
+        while (((uint8_t)p->text[byte] & 0xc0) == 0x80) byte++;
+        service_place(p, byte);
+    }
+    return p->byte;
+}

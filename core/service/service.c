@@ -1,5 +1,5 @@
-/* service.c - finds the operation of a request, and keeps what outlives one. What the operations do is in text.c and
- * training.c. */
+/* service.c - finds the operation of a request, and keeps what outlives one. What the operations do is in the
+ * other files. */
 #include "service/internal.h"
 
 #include <stdlib.h>
@@ -178,11 +178,13 @@ static const struct operation {
     {"corpus", service_corpus},
     {"corpus_add", service_corpus_add},
     {"decode", service_decode},
+    {"embed", service_embed},
     {"encode", service_encode},
     {"evaluate", service_evaluate},
     {"evaluate_advance", service_evaluate_advance},
     {"fill", service_fill},
     {"info", service_info},
+    {"row_write", service_row_write},
     {"rows", service_rows},
     {"rows_push", service_rows_push},
     {"score", service_score},
@@ -190,6 +192,7 @@ static const struct operation {
     {"train", service_train},
     {"train_advance", service_train_advance},
     {"train_apply", service_train_apply},
+    {"vocabulary", service_vocabulary},
 };
 
 fm_status fm_service_call(fm_service *service, const char *request, size_t size, fm_progress progress, void *context,

@@ -1,7 +1,8 @@
-/* text.c - the operations on texts: tokens, filling, scores, variants. The JSON is that of the command line. */
+/* text.c - the operations on texts: tokens, filling, scores, vectors. The JSON is that of the command line. */
 #include "service/internal.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,6 +109,22 @@ fm_status service_token_ids(call *c)
     fm_buffer_text(c->answer, "]");
     free(list.list);
     return status;
+}
+
+/* All tokens, in the order of their ids. */
+fm_status service_vocabulary(call *c)
+{
+    static const char *const members[] = {"model", "tokenizer", NULL};
+    const fm_tokenizer *tokenizer = service_tokenizer(c);
+    fm_status status = tokenizer ? service_options(c, members, NULL, 0) : c->err->status;
+    if (status) return status;
+    for (uint32_t i = 0; i < fm_tokenizer_size(tokenizer); i++) {
+        const char *token = fm_tokenizer_token(tokenizer, i);
+        fm_buffer_text(c->answer, i ? ", " : "[");
+        fm_buffer_json(c->answer, token, strlen(token));
+    }
+    fm_buffer_text(c->answer, "]");
+    return FM_OK;
 }
 
 /* ---- filling ---- */
@@ -225,16 +242,32 @@ static fm_status fill_text(void *context, const char *text)
     return fill_one(f);
 }
 
+/* `allowed` has a character for each token, "1" for those that it allows; free(*flags), which stays NULL without it. */
+static fm_status read_allowed(const call *c, const fm_model *model, bool **flags)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(c->request, "allowed");
+    uint32_t size = fm_tokenizer_size(fm_model_tokenizer(model));
+    *flags = NULL;
+    if (!item) return FM_OK;
+    if (!cJSON_IsString(item) || strlen(item->valuestring) != size)
+        return fm_fail(c->err, FM_E_ARGUMENT, "allowed must be a text of %u characters, one for each token.", size);
+    *flags = calloc(size, sizeof **flags);
+    if (!*flags) return fm_fail_memory(c->err, size, "the tokens for a mask");
+    for (uint32_t i = 0; i < size; i++) (*flags)[i] = item->valuestring[i] == '1';
+    return FM_OK;
+}
+
 /* Of each text a list: of lists of fillings, one a mask; or, filled jointly or by drawing, of fillings of the text. */
 fm_status service_fill(call *c)
 {
-    static const char *const members[] = {"model", "texts", NULL};
+    static const char *const members[] = {"model", "texts", "allowed", NULL};
     const fm_fill_options defaults = fm_fill_defaults();
     uint64_t top_k = defaults.top_k, beams = defaults.beams, draw_from = defaults.draw_from, seed = defaults.seed;
     double top_p = defaults.top_p, temperature = defaults.temperature;
     bool joint = false, sample = false, special = false, pieces = false;
     uint64_t first = 0;
-    texts targets = {0};
+    texts targets = {0}, excluded = {0};
+    bool *allowed = NULL;
     const option options[] = {
         {"top_k", OPTION_WHOLE, &top_k, 1, 1e6, NULL},
         {"beams", OPTION_WHOLE, &beams, 1, 1e5, NULL},
@@ -247,6 +280,7 @@ fm_status service_fill(call *c)
         {"special", OPTION_FLAG, &special, 0, 0, NULL},
         {"pieces", OPTION_FLAG, &pieces, 0, 0, NULL},
         {"targets", OPTION_TEXTS, &targets, 0, 0, NULL},
+        {"exclude", OPTION_TEXTS, &excluded, 0, 0, NULL},
         {"first", OPTION_WHOLE, &first, 1, 9e15, NULL},
     };
     kept *k = service_find(c, "model", KIND_MODEL);
@@ -255,6 +289,7 @@ fm_status service_fill(call *c)
         status = fm_fail(c->err, FM_E_ARGUMENT, "joint and sample exclude each other; ask for one of them.");
     if (!status && targets.list && targets.count == 0)
         status = fm_fail(c->err, FM_E_ARGUMENT, "targets is empty; name the words to choose from, or leave it out.");
+    if (!status) status = read_allowed(c, k->item, &allowed);
     if (!status) {
         filling f = {.c = c, .model = k->item};
         f.options = (fm_fill_options){.mode = joint    ? FM_FILL_JOINT
@@ -263,6 +298,9 @@ fm_status service_fill(call *c)
                                       .top_k = (size_t)top_k,
                                       .targets = targets.list,
                                       .target_count = targets.count,
+                                      .allowed = allowed,
+                                      .excluded = excluded.list,
+                                      .excluded_count = excluded.count,
                                       .special = special,
                                       .pieces = pieces,
                                       .beams = (size_t)beams,
@@ -273,6 +311,8 @@ fm_status service_fill(call *c)
         status = each_text(c, first, fill_text, &f);
     }
     free(targets.list);
+    free(excluded.list);
+    free(allowed);
     return status;
 }
 
@@ -324,87 +364,60 @@ fm_status service_score(call *c)
     return each_text(c, first, score_text, &s);
 }
 
-/* ---- variants ---- */
+/* ---- vectors ---- */
 
-static void add_variants(call *c, const fm_augmented *result)
+static void add_vector(fm_buffer *out, const float *vector, uint32_t width, bool normalize)
 {
-    fm_buffer *out = c->answer;
-    fm_buffer_text(out, "{\"variants\": [");
-    for (size_t i = 0; i < result->count; i++) {
-        if (i > 0) fm_buffer_text(out, ", ");
-        fm_buffer_json(out, result->variants[i].data, result->variants[i].size);
-    }
+    double squares = 0.0;
+    for (uint32_t i = 0; i < width; i++) squares += (double)vector[i] * (double)vector[i];
+    double scale = normalize && squares > 0.0 ? 1.0 / sqrt(squares) : 1.0;
+    for (uint32_t i = 0; i < width; i++) fm_buffer_format(out, i ? ", %.9g" : "[%.9g", (double)vector[i] * scale);
     fm_buffer_text(out, "]");
-    if (*result->reason) {
-        fm_buffer_text(out, ", \"reason\": ");
-        fm_buffer_json(out, result->reason, strlen(result->reason));
-    }
-    fm_buffer_text(out, "}");
 }
 
-static fm_status augment_texts(call *c, fm_augmenter *augmenter, const texts *list, uint64_t first)
+/* The texts share batches, so an error that one of them has is found before. */
+static fm_status check_texts(const call *c, const fm_tokenizer *tokenizer, const texts *list, uint64_t first)
 {
-    size_t asked = 0, done = 0;
-    fm_augmented result;
+    fm_encoding encoding = {0};
+    fm_status status = FM_OK;
+    for (size_t i = 0; i < list->count && !status; i++) {
+        status = fm_tokenizer_encode(tokenizer, list->list[i], strlen(list->list[i]), false, &encoding, c->err);
+        if (status || encoding.count > 0) continue;
+        char number[40] = "The text";
+        if (first > 0) snprintf(number, sizeof number, "Text %llu", (unsigned long long)(first + i));
+        status = fm_fail(c->err, FM_E_FORMAT, "%s has no token; it is empty or holds only white space.", number);
+    }
+    fm_encoding_free(&encoding);
+    return status;
+}
+
+fm_status service_embed(call *c)
+{
+    static const char *const members[] = {"model", "texts", NULL};
+    bool normalize = false;
+    uint64_t first = 0;
+    const option options[] = {{"normalize", OPTION_FLAG, &normalize, 0, 0, NULL},
+                              {"first", OPTION_WHOLE, &first, 1, 9e15, NULL}};
+    texts list = {0};
+    kept *k = service_find(c, "model", KIND_MODEL);
+    fm_status status = k ? service_options(c, members, options, 2) : c->err->status;
+    if (!status) status = service_texts(c, "texts", &list);
+    if (!status) status = check_texts(c, fm_model_tokenizer(k->item), &list, first);
+    uint32_t width = status ? 0 : fm_model_width(k->item);
+    float *vectors = calloc(list.count * width + 1, sizeof *vectors);
+    fm_view *views = calloc(list.count + 1, sizeof *views);
+    if (!status && (!vectors || !views))
+        status = fm_fail_memory(c->err, list.count * width * sizeof *vectors, "vectors");
+    for (size_t i = 0; i < list.count && !status; i++) views[i] = (fm_view){list.list[i], strlen(list.list[i])};
+    if (!status) status = fm_embed(k->item, views, list.count, c->progress, c->context, vectors, c->err);
     fm_buffer_text(c->answer, "[");
-    while (done < list->count) {
-        fm_status status = FM_OK;
-        bool more;
-        for (; asked < list->count && fm_augmenter_wants(augmenter) && !status; asked++)
-            status = fm_augmenter_add(augmenter, first + asked, list->list[asked], strlen(list->list[asked]), NULL, 0,
-                                      c->err);
-        if (!status) status = fm_augmenter_step(augmenter, &more, c->err);
-        for (; !status && fm_augmenter_take(augmenter, &result); done++) {
-            if (done > 0) fm_buffer_text(c->answer, ", ");
-            add_variants(c, &result);
-            fm_augmented_free(&result);
-        }
-        if (!status && !service_go_on(c, done, list->count)) status = FM_E_ABORTED;
-        if (status) return status;
+    for (size_t i = 0; i < list.count && !status; i++) {
+        if (i > 0) fm_buffer_text(c->answer, ", ");
+        add_vector(c->answer, vectors + i * width, width, normalize);
     }
     fm_buffer_text(c->answer, "]");
-    return FM_OK;
-}
-
-/* first: the number of the first text, for what is drawn, where texts come in several requests. */
-fm_status service_augment(call *c)
-{
-    static const char *const members[] = {"model", "texts", NULL}, *const actions[] = {"substitute", "insert", "delete",
-                                                                                       NULL};
-    fm_augment_options o = fm_augment_defaults();
-    uint64_t count = o.count, least = o.least, most = o.most, variants = o.variants, top_k = o.top_k, first = 0;
-    int action = (int)o.action;
-    texts kept_words = {0}, list = {0};
-    const option options[] = {
-        {"action", OPTION_CHOICE, &action, 0, 0, actions},
-        {"rate", OPTION_NUMBER, &o.rate, 0, 1, NULL},
-        {"count", OPTION_WHOLE, &count, 0, 1e6, NULL},
-        {"min", OPTION_WHOLE, &least, 0, 1e6, NULL},
-        {"max", OPTION_WHOLE, &most, 0, 1e6, NULL},
-        {"variants", OPTION_WHOLE, &variants, 1, 10000, NULL},
-        {"top_k", OPTION_WHOLE, &top_k, 0, 1e6, NULL},
-        {"top_p", OPTION_NUMBER, &o.top_p, 1e-6, 1, NULL},
-        {"temperature", OPTION_NUMBER, &o.temperature, 0, 1000, NULL},
-        {"seed", OPTION_WHOLE, &o.seed, 0, 9e15, NULL},
-        {"keep", OPTION_TEXTS, &kept_words, 0, 0, NULL},
-        {"first", OPTION_WHOLE, &first, 0, 9e15, NULL},
-    };
-    fm_augmenter *augmenter = NULL;
-    kept *k = service_find(c, "model", KIND_MODEL);
-    fm_status status = k ? service_options(c, members, options, sizeof options / sizeof *options) : c->err->status;
-    if (!status) status = service_texts(c, "texts", &list);
-    o.action = (fm_augment_action)action;
-    o.count = (uint32_t)count;
-    o.least = (uint32_t)least;
-    o.most = (uint32_t)most;
-    o.variants = (uint32_t)variants;
-    o.top_k = (uint32_t)top_k;
-    o.kept = kept_words.list;
-    o.kept_count = kept_words.count;
-    if (!status) status = fm_augmenter_create(&augmenter, k->item, &o, c->err);
-    if (!status) status = augment_texts(c, augmenter, &list, first);
-    if (augmenter) fm_augmenter_destroy(augmenter);
-    free(kept_words.list);
+    free(vectors);
+    free(views);
     free(list.list);
     return status;
 }

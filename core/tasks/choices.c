@@ -28,15 +28,20 @@ static fm_status add_prefix(fm_choices *c, size_t *capacity, fm_prefix prefix, f
 static fm_status choose_tokens(fm_choices *c, const fm_tokenizer *tokenizer, const fm_fill_options *o, fm_error *err)
 {
     size_t allowed = 0, capacity = 0;
+    fm_kept excluded;
+    fm_status status = fm_kept_make(&excluded, o->excluded, o->excluded_count, err);
+    if (status) return status;
     c->count = fm_tokenizer_size(tokenizer);
     c->longest = 1;
     c->allowed = calloc(c->count, sizeof *c->allowed);
-    if (!c->allowed) return fm_fail_memory(err, c->count, "the tokens for a mask");
-    for (uint32_t i = 0; i < c->count; i++) {
+    for (uint32_t i = 0; c->allowed && i < c->count; i++) {
+        const char *token = fm_tokenizer_token(tokenizer, i);
         c->allowed[i] = (!o->allowed || o->allowed[i]) && (o->special || !fm_tokenizer_is_special(tokenizer, i)) &&
-                        (o->pieces || !is_piece(fm_tokenizer_token(tokenizer, i)));
+                        (o->pieces || !is_piece(token)) && !fm_kept_has(&excluded, token, strlen(token));
         allowed += c->allowed[i];
     }
+    fm_kept_free(&excluded);
+    if (!c->allowed) return fm_fail_memory(err, c->count, "the tokens for a mask");
     if (allowed == 0)
         return fm_fail(err, FM_E_ARGUMENT, "No token of the vocabulary is allowed as a filling; allow more of them.");
     return add_prefix(c, &capacity, (fm_prefix){1, 0, 0, 0}, err);
@@ -130,8 +135,10 @@ static fm_status plan(fm_choices *c, entry *entries, fm_error *err)
 
 static fm_status choose_targets(fm_choices *c, const fm_tokenizer *tokenizer, const fm_fill_options *o, fm_error *err)
 {
-    if (o->allowed)
-        return fm_fail(err, FM_E_ARGUMENT, "Targets and allowed tokens are both given; they exclude each other.");
+    if (o->allowed || o->excluded_count > 0 || o->special || o->pieces)
+        return fm_fail(err, FM_E_ARGUMENT,
+                       "Targets are given, and so is what chooses from the vocabulary (allowed or excluded words, "
+                       "special tokens, pieces); they exclude each other.");
     if (o->target_count >= UINT32_MAX)
         return fm_fail(err, FM_E_LIMIT, "There are %zu targets, which is too many.", o->target_count);
     c->targets = o->targets;

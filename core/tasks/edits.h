@@ -4,15 +4,6 @@
 
 #include "tasks/tasks.h"
 
-/* Words in lower case, sorted: those that are never changed. */
-typedef struct fm_kept {
-    char **words;
-    size_t count;
-} fm_kept;
-fm_status fm_kept_make(fm_kept *kept, const char *const *words, size_t count, fm_error *err);
-void fm_kept_free(fm_kept *kept);
-bool fm_kept_has(const fm_kept *kept, const char *word, size_t size);
-
 /* A text, its tokens and words, and the words that an action may take. */
 typedef struct fm_source {
     char *text;

@@ -102,6 +102,18 @@ static bool find_end(fm_rows *r)
     return false;
 }
 
+/* How many bytes at the end of a part are the beginning of a character that goes on in the next one. */
+static size_t begun_character(const char *part, size_t size)
+{
+    for (size_t back = 1; back <= 3 && back < size; back++) {
+        uint8_t lead = (uint8_t)part[size - back];
+        if ((lead & 0xc0) == 0x80) continue;
+        size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
+        return length > back ? back : 0;
+    }
+    return 0;
+}
+
 /* ---- the text of a row ---- */
 
 static fm_status set_text(fm_row *row, const char *text, size_t size, size_t value_start, size_t value_end,
@@ -274,6 +286,11 @@ fm_status fm_rows_next(fm_rows *r, fm_row *row, bool *more, fm_error *err)
     *row = (fm_row){.format = r->format, .line = r->line, .continued = r->too_long};
     *more = size > 0 && (whole || part || r->ended);
     if (!*more) return FM_OK;
+    if (part) {
+        size_t begun = begun_character(r->data + r->start, size);
+        r->scanned -= begun;
+        size -= begun;
+    }
     row->raw = malloc(size + 1);
     if (!row->raw) return fm_fail_memory(err, size + 1, "a row");
     memcpy(row->raw, r->data + r->start, size);

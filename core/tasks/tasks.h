@@ -126,6 +126,17 @@ fm_status fm_words_list(fm_words *words, const fm_tokenizer *tokenizer, const ch
  * ASCII only "a". allowed has fm_tokenizer_size entries; returns how many are true. */
 size_t fm_words_allowed(const fm_tokenizer *tokenizer, bool *allowed);
 
+/* ---- lists of words (kept.c) ---- */
+
+/* Words in lower case, sorted: those that are never changed, or never put in. */
+typedef struct fm_kept {
+    char **words;
+    size_t count;
+} fm_kept;
+fm_status fm_kept_make(fm_kept *kept, const char *const *words, size_t count, fm_error *err);
+void fm_kept_free(fm_kept *kept);
+bool fm_kept_has(const fm_kept *kept, const char *word, size_t size);
+
 /* ---- sampling (sample.c) ---- */
 
 /* log(sum(exp(logits))), not finite if one of them is not; a logit less this is a log-probability. */

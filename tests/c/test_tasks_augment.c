@@ -569,7 +569,8 @@ static void test_vectors(void **state)
     cJSON_ArrayForEach(one, cases)
     {
         static const char *const actions[] = {"substitute", "insert", "delete"};
-        const char *labels[10];
+        const char *labels[10], *keep[10];
+        if (member(one, "protect")) continue; /* patterns are the callers' business */
         fm_augment_options o = fm_augment_defaults();
         const char *text = text_of(one, "text"), *action = text_of(one, "action");
         for (int i = 0; i < 3; i++)
@@ -584,7 +585,9 @@ static void test_vectors(void **state)
         o.most_drop = number_of(one, "max_drop", (double)INFINITY);
         o.label_share = number_of(one, "label_share", o.label_share);
         o.labels = labels;
+        o.kept = keep;
         const cJSON *label;
+        cJSON_ArrayForEach(label, member(one, "keep")) keep[o.kept_count++] = label->valuestring;
         cJSON_ArrayForEach(label, member(one, "labels")) labels[o.label_count++] = label->valuestring;
         if (cJSON_IsTrue(member(one, "label_safe")) && o.label_count == 0)
             o.labels = fm_augment_sentiment(&o.label_count);

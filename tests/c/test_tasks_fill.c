@@ -6,7 +6,7 @@
 #include <regex.h>
 
 static bool allowed[1000];
-static const char *targets[20];
+static const char *targets[20], *excluded[20];
 
 /* The options of a case of the vectors; its regular expressions mean the same to POSIX and to JavaScript. */
 static fm_fill_options options_of(const cJSON *one)
@@ -24,7 +24,9 @@ static fm_fill_options options_of(const cJSON *one)
     o.special = cJSON_IsTrue(member(one, "special"));
     o.pieces = cJSON_IsTrue(member(one, "pieces"));
     o.targets = targets;
+    o.excluded = excluded;
     cJSON_ArrayForEach(target, member(one, "targets")) targets[o.target_count++] = target->valuestring;
+    cJSON_ArrayForEach(target, member(one, "exclude")) excluded[o.excluded_count++] = target->valuestring;
     if (match) {
         regex_t regex;
         assert_int_equal(regcomp(&regex, match, REG_EXTENDED), 0);
@@ -352,6 +354,9 @@ static void test_refusals(void **state)
     for (int i = 0; i < 31; i++) fm_buffer_text(&phrase, "good ");
     bad[2] = phrase.data;
     refuse(text, &o, FM_E_LIMIT, "has 31 tokens, more than the 30");
+    o.pieces = true;
+    refuse(text, &o, FM_E_ARGUMENT, "exclude each other");
+    o.pieces = false;
     o.allowed = allowed;
     refuse(text, &o, FM_E_ARGUMENT, "exclude each other");
     o.target_count = 0;

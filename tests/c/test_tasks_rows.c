@@ -144,6 +144,37 @@ static void test_long_rows(void **state)
     }
 }
 
+/* A host that cannot hold halves of characters gets whole ones. */
+static void test_long_rows_keep_characters_whole(void **state)
+{
+    (void)state;
+    static const char *const characters[] = {"\xc3\xa9", "\xe6\x97\xa5", "\xf0\x9f\x98\x80"};
+    for (size_t i = 0; i < 3; i++) {
+        fm_error err;
+        fm_rows *rows;
+        size_t length = strlen(characters[i]), parts = 0;
+        fm_buffer text = {0};
+        fm_buffer_text(&text, i == 2 ? "a" : "");
+        while (text.size < 2 * FM_LONGEST_ROW + 100) fm_buffer_text(&text, characters[i]);
+        assert_ok(fm_rows_create(&rows, FM_ROWS_LINES, NULL, &err), err);
+        for (size_t at = 0, step = 65521; step > 0; at += step) {
+            if (step > text.size - at) step = text.size - at; /* at last none, the end */
+            assert_ok(fm_rows_push(rows, text.data + at, step, &err), err);
+            for (bool more = true; more;) {
+                fm_row row;
+                assert_ok(fm_rows_next(rows, &row, &more, &err), err);
+                if (!more) break;
+                assert_int_equal((row.raw_size - (i == 2 && !row.continued)) % length, 0);
+                parts++;
+                fm_row_free(&row);
+            }
+        }
+        assert_int_equal(parts, 2);
+        fm_rows_destroy(rows);
+        fm_buffer_free(&text);
+    }
+}
+
 /* Whatever comes in goes out. */
 static void test_nothing_is_lost(void **state)
 {
@@ -219,6 +250,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_long_rows),
+        cmocka_unit_test(test_long_rows_keep_characters_whole),
         cmocka_unit_test(test_nothing_is_lost),
         cmocka_unit_test(test_refusals),
     };

@@ -39,11 +39,11 @@ function refused(args, code, pattern, input) {
 const near = (a, b, tolerance) => assert.ok(Math.abs(a - b) < tolerance, `${a} is not near ${b}`);
 
 // The flags for the options of a case in the vectors.
-function flags({ mode, targets = [], labels = [], ...others }) {
+const singular = { targets: 'target', labels: 'label' };
+function flags({ mode, ...others }) {
   if (mode) others[mode] = true;
-  if (labels.length) others.label_safe = true;
-  const values = Object.entries(others).map(([name, value]) => `--${name.replaceAll('_', '-')}` + (value === true ? '' : `=${value}`));
-  return [...values, ...targets.map((word) => `--target=${word}`), ...labels.map((word) => `--label=${word}`)];
+  return Object.entries(others).flatMap(([name, values]) => [values].flat().map((value) =>
+    `--${singular[name] ?? name.replaceAll('_', '-')}` + (value === true ? '' : `=${value}`)));
 }
 
 // ---- score ----
@@ -183,7 +183,18 @@ test('embed: lengths, streams, refusals', () => {
 
 test('augment: the vectors', () => {
   for (const { text, result, ...options } of vectors('augment')) {
-    assert.deepEqual(JSON.parse(run(['augment', '--json', ...flags(options), '--', text]).out), { text, variants: result });
+    const { reason, ...got } = JSON.parse(run(['augment', '--json', ...flags(options), '--', text]).out);
+    assert.deepEqual(got, { text, variants: result });
+    assert.equal(Boolean(reason), result.length < (options.variants ?? 1));
+  }
+});
+
+test('what no task can do: the vectors', () => {
+  for (const { task, text, options = {}, error, reason } of vectors('refused')) {
+    const args = [task, '--json', ...flags({ ...options }), '--', text];
+    const { status, stdout, stderr } = spawnSync(bin, args, { encoding: 'utf8', env: { ...process.env, FILLMASK_MODEL: model } });
+    if (reason) assert.deepEqual([status, JSON.parse(stdout)], [0, { text, variants: [], reason }]);
+    else assert.ok(status > 0 && stdout === '' && RegExp(`^fillmask ${task}: .*(${error})[^\n]*\n$`).test(stderr), `${args}: ${stderr}`);
   }
 });
 

@@ -74,6 +74,9 @@ FILLED = [
     ("[MASK]  MOVIE  was [MASK],\nreally [MASK]!", ["upper", "lower", "lower"], {"top_k": 2}),
     ("THIS [MASK] WAS [MASK]!", ["upper", "upper"], {"top_k": 3, "match": "^[a-m]"}),
     ("Caf\u00e9 \u2603: the [MASK] was good. [MASK] loved it", ["lower", "title"], {"match": "ing$"}),
+    ("This movie was [MASK].", ["lower"], {"exclude": ["Weak", "loud", "unheard of"], "top_k": 3}),
+    ("[MASK] is the capital of [MASK].", ["title", "lower"],
+     {"mode": "joint", "top_k": 2, "match": "^[^aeiou]*[aeiou]", "exclude": ["oslo"]}),
     ("I saw it in [MASK]", ["lower"], {"targets": ["Paris", "rome", "movie"]}),
     ("Nobody [MASK] this movie.", ["lower"], {"targets": ["loved", "hated", "liked", "lov", "unheard of", "loved", "##ed"]}),
     ("[MASK] [MASK] this movie.", ["title", "lower"], {"targets": ["loved", "everyone", "the actor"], "top_k": 2}),
@@ -103,6 +106,7 @@ def choices(options):
     tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     return [([i], token) for i, token in enumerate(tokens)
             if re.search(options.get("match", ""), token)
+            and token not in [word.lower() for word in options.get("exclude", [])]
             and (options.get("special") or i not in tokenizer.all_special_ids)
             and (options.get("pieces") or not token.startswith("##"))]
 
@@ -160,7 +164,7 @@ def fill(text, cases, options):
 
 
 def program(command, text, options):
-    flags = ["--label-safe"] if "labels" in options else []
+    flags = []
     for name, value in options.items():
         flag = "--" + name.replace("_", "-").replace("targets", "target").replace("labels", "label")
         flags += [flag] if value is True else [f"{flag}={one}" for one in (value if isinstance(value, list) else [value])]
@@ -211,9 +215,11 @@ AUGMENTED = [
     ("The plot was funny and the cast was good. Nobody loved the music!", {"variants": 3, "min_similarity": 0.97}),
     ("The plot was funny and the cast was good. Nobody loved the music!", {"variants": 3, "max_drop": 0.2}),
     ("The plot was funny and the cast was good. Nobody loved the music!",
-     {"variants": 3, "rate": 0.5, "labels": ["good", "Nobody", "loved", "hated"], "label_share": 0.1}),
+     {"variants": 3, "rate": 0.5, "label_safe": True, "labels": ["good", "Nobody", "loved", "hated"], "label_share": 0.1}),
     ("The plot was funny and the cast was not good. Nobody liked the music!",
      {"variants": 3, "rate": 0.5, "label_safe": True}),
+    ("The plot was funny, and the CAST was good.\nNobody loved the music in \u00d3slo!",
+     {"variants": 2, "rate": 1, "keep": ["cast", "Nobody"], "protect": ["^[A-Z][a-z]+ plot", "the m[a-z]+", "o+"]}),
 ]
 
 

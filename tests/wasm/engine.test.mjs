@@ -174,10 +174,19 @@ test('requests that are none', async () => {
     ['fill', { model, texts: [text], top_k: 1.5 }, /top_k is 1\.5/],
     ['fill', { model, texts: [text], joint: 'yes' }, /joint must be true or false/],
     ['fill', { model, texts: [text], joint: true, sample: true }, /exclude each other/],
+    ['fill', { model, texts: [text], allowed: '01' }, /allowed must be a text of \d+ characters/],
+    ['augment', { model, texts: [text], protect: [] }, /protect must have/],
+    ['augment', { model, texts: [text], protect: [[[1]]] }, /protect must have/],
+    ['augment', { model, texts: [text], protect: [[[2, 1]]] }, /protect must have/],
+    ['augment', { model, texts: [text], numbers: [0, 1] }, /numbers must have/],
+    ['augment', { model, texts: [text], numbers: [-1] }, /numbers must have/],
+    ['row_write', { raw: 'ab', start: 1, end: 3, texts: ['x'] }, /raw must be a row/],
+    ['row_write', { raw: 'ab', start: 0, end: 1, texts: ['x\ny'] }, /several lines/],
     ['fill', { model, texts: [text], targets: [] }, /targets is empty/],
     ['score', { model, texts: ['a'], mask: 'all' }, /"all"; it must be one of word, token/],
     ['decode', { model, ids: [-1] }, /ids\[0\]/],
     ['train_apply', { model, training: model }, /no such training/],
   ];
   for (const [op, args, message] of cases) assert.throws(() => engine.call(op, args), { code: 'E_ARGUMENT', message });
+  assert.throws(() => engine.call('embed', { model, texts: [text, ''], first: 7 }), { code: 'E_FORMAT', message: /^Text 8 has no token/ });
 });

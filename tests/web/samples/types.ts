@@ -1,5 +1,5 @@
 // types.ts - what a strict TypeScript program may write, and what it may not; it is only checked.
-import { dispose, FillmaskError, loadModel, loadTokenizer, pipeline, Trainer } from 'fillmask';
+import { dispose, FillmaskError, loadModel, loadTokenizer, pipeline, similarity, Trainer } from 'fillmask';
 import type { Augmented, Encoding, Filling, Model, ModelInfo, Score, TextFilling, TrainReport } from 'fillmask';
 import defaultModel from 'fillmask/default-model';
 
@@ -13,6 +13,14 @@ const score = await pipeline('score', model);
 const scores: Score[] = await score(['a', 'b'], { mask: 'token' });
 const augment = await pipeline('augment', defaultModel, { progress_callback: (event) => event.status === 'progress' && event.loaded });
 const augmented: Augmented = await augment('A text.', { variants: 2, action: 'insert' });
+const rows = [{ id: 1, text: 'A text.' }];
+for await (const { rows: [first], reason } of augment.stream(rows, { protect: /\d/, label_safe: true, skip: 0 })) console.log(first?.id, reason);
+for await (const { line, rows } of augment.stream(new Blob(['A text.']), { format: 'csv', field: 'a' })) console.log(line, rows.join(''));
+const words: Filling[] | Filling[][] = await fill('[MASK]', { match: /ing$/, exclude: ['thing'] });
+const { pseudo_perplexity } = await score.perplexity(['a', 'b']);
+const embed = await pipeline('embed', model);
+const vectors: Float32Array[] = await embed(['a', 'b'], { normalize: true });
+console.log(words, pseudo_perplexity, vectors.map((vector) => similarity(vector, [1, 2])));
 const tokenizer = await loadTokenizer();
 const encoding: Encoding = await tokenizer.encode('a');
 const trainer = new Trainer(await loadModel('folder'), { data: ['a'], epochs: 2, eval_data: new Blob(['a']), eval_steps: 5 });
