@@ -8,8 +8,6 @@
 
 #include "tasks/tasks.h"
 
-#define REASONS_SHOWN 20
-
 /* ---- setting up ---- */
 
 static fm_status compile_patterns(augmenting *a, fm_error *err)
@@ -134,11 +132,9 @@ fm_status augment_work(augmenting *a, fm_error *err)
 
 void augment_explain(augmenting *a, const char *what, uint64_t number, const char *reason)
 {
-    a->unchanged++;
-    if (a->o->quiet || a->unchanged > REASONS_SHOWN) return;
-    fprintf(stderr, "%sfillmask augment: %s %llu stays as it is. %s\n",
-            a->progress.drawn && a->progress.terminal ? "\r\033[K" : "", what, (unsigned long long)number, reason);
-    if (a->unchanged == REASONS_SHOWN) fprintf(stderr, "fillmask augment: Others are only counted from here on.\n");
+    char row[80];
+    snprintf(row, sizeof row, "%s %llu", what, (unsigned long long)number);
+    cli_explain(&a->reasons, &a->progress, row, reason);
 }
 
 /* ---- arguments ---- */
@@ -181,6 +177,7 @@ static fm_status augment_arguments(augmenting *a, const cli_list *texts, fm_erro
         while (!status && !(done = fm_augmenter_take(a->augmenter, &result))) status = augment_work(a, err);
         if (!done) break;
         a->asked++;
+        a->fewer += result.count > 0 && result.reason[0];
         if (a->o->json) {
             if (texts->count > 1) fm_buffer_text(&out, i ? ",\n " : "[");
             add_json(&out, texts->items[i], &result);
@@ -199,16 +196,19 @@ static int augment(const augment_command *o, const cli_list *texts)
 {
     fm_error err;
     uint64_t rows = 0;
-    augmenting a = {.o = o};
+    augmenting a = {.o = o, .reasons = {.command = "augment", .fate = "stays as it is", .quiet = o->quiet}};
     const char *path = o->data ? o->data : strcmp(texts->items[0], "-") == 0 ? "-" : NULL;
     fm_status status = set_up(&a, &err);
     cli_progress_begin(&a.progress, "Augmenting", NULL, o->quiet || (path && !o->output && isatty(STDOUT_FILENO)));
     a.started = fm_seconds();
     if (!status) status = path ? augment_rows(&a, path, &rows, &err) : augment_arguments(&a, texts, &err);
     cli_progress_end(&a.progress);
-    if (!status && path && !o->quiet && a.unchanged > 0)
-        fprintf(stderr, "fillmask augment: %llu of %llu rows stayed as they were.\n", (unsigned long long)a.unchanged,
-                (unsigned long long)rows);
+    if (!status && path && !o->quiet && a.reasons.count > 0)
+        fprintf(stderr, "fillmask augment: %llu of %llu rows stayed as they were.\n",
+                (unsigned long long)a.reasons.count, (unsigned long long)rows);
+    if (!status && !o->quiet && !o->json && a.fewer > 0)
+        fprintf(stderr, "fillmask augment: %llu of %llu texts got fewer variants than were asked for.\n",
+                (unsigned long long)a.fewer, (unsigned long long)a.asked);
     release(&a);
     return status ? cli_print_error("augment", &err) : CLI_OK;
 }

@@ -2,18 +2,11 @@
  * and an output file can be gone on with. */
 #include "cli/augment_run.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "tasks/tasks.h"
 
-#define PIECE 65536            /* bytes read at a time */
 #define ROWS_AHEAD 2048        /* rows in the queue */
 #define BYTES_AHEAD (32 << 20) /* and their bytes */
 
@@ -25,6 +18,7 @@ typedef struct pending {
 
 typedef struct streaming {
     augmenting *run;
+    cli_rows input;
     pending *first, *last;
     size_t queued, queued_bytes;
     uint64_t seen, written; /* rows but for empty lines and a header: read, and written (or left out) */
@@ -72,6 +66,7 @@ static fm_status write_done(streaming *s, fm_error *err)
         if (!p->row.continued) status = cli_output_mark(&s->output, s->rows_written++, err);
         if (!status) status = write_variants(s, &p->row, &result, err);
         s->run->asked += p->row.text != NULL;
+        s->run->fewer += result.count > 0 && result.reason[0];
         s->written += counts(&p->row);
         if (p->row.text && result.count == 0) augment_explain(s->run, "The row on line", p->row.line, result.reason);
         fm_augmented_free(&result);
@@ -114,12 +109,12 @@ static fm_status queue_row(streaming *s, fm_row *row, fm_error *err)
     return row->text ? augment_ask(s->run, number, row->text, row->text_size, err) : FM_OK;
 }
 
-static fm_status take_rows(streaming *s, fm_rows *rows, fm_error *err)
+static fm_status take_rows(streaming *s, fm_error *err)
 {
     fm_row row;
     bool more = true;
     fm_status status = FM_OK;
-    while (!status && !(status = fm_rows_next(rows, &row, &more, err)) && more) {
+    while (!status && !(status = cli_rows_take(&s->input, &row, &more, err)) && more) {
         status = queue_row(s, &row, err);
         while (!status &&
                (!fm_augmenter_wants(s->run->augmenter) || s->queued > ROWS_AHEAD || s->queued_bytes > BYTES_AHEAD)) {
@@ -130,95 +125,20 @@ static fm_status take_rows(streaming *s, fm_rows *rows, fm_error *err)
     return status;
 }
 
-/* ---- the file ---- */
-
-static fm_status fail_system(fm_error *err, const char *name, const char *what)
+static fm_status stream(streaming *s, fm_error *err)
 {
-    return fm_fail(err, FM_E_IO, "%s could not be %s: %s.", name, what, strerror(errno));
-}
-
-static fm_status open_input(streaming *s, const char *path, int *file, fm_error *err)
-{
-    bool standard = strcmp(path, "-") == 0;
-    *file = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-    struct stat info;
-    if (*file < 0 || fstat(*file, &info) != 0) return fail_system(err, path, "opened");
-    if (S_ISDIR(info.st_mode)) return fm_fail(err, FM_E_IO, "%s is a folder; name a file.", path);
-    if (S_ISREG(info.st_mode)) s->run->total = (uint64_t)info.st_size;
-    return FM_OK;
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t size = strlen(text), end_size = strlen(end);
-    return size >= end_size && strcasecmp(text + size - end_size, end) == 0;
-}
-
-/* By the option, the file's name, or its first character. */
-static fm_row_format format_of(const augment_command *o, const char *path, const char *data, size_t size)
-{
-    if (o->format == FM_TEXT_JSONL || o->format == FM_TEXT_CSV)
-        return o->format == FM_TEXT_CSV ? FM_ROWS_CSV : FM_ROWS_JSONL;
-    if (o->format == FM_TEXT_TXT) return FM_ROWS_LINES;
-    if (ends_with(path, ".csv")) return FM_ROWS_CSV;
-    if (ends_with(path, ".jsonl")) return FM_ROWS_JSONL;
-    size_t at = size >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-    while (at < size && strchr(" \t\r\n", data[at]) && data[at]) at++;
-    return strcmp(path, "-") == 0 && at < size && data[at] == '{' ? FM_ROWS_JSONL : FM_ROWS_LINES;
-}
-
-/* Formats that would go by as rows without sense. */
-static bool is_other_data(const char *data, size_t size)
-{
-    static const char *const starts[] = {"\x1f\x8b",   "\3757zXZ", "\x28\xb5\x2f\xfd",
-                                         "PK\x03\x04", "\xff\xfe", "\xfe\xff"};
-    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
-        if (size >= strlen(starts[i]) && memcmp(data, starts[i], strlen(starts[i])) == 0) return true;
-    return false;
-}
-
-/* Whether reading would not wait, after so long at most. */
-static bool is_ready(int file, int milliseconds)
-{
-    struct pollfd wanted = {.fd = file, .events = POLLIN};
-    return poll(&wanted, 1, milliseconds) > 0;
-}
-
-/* Up to PIECE bytes, at least enough to tell what they are if they are the first; none at the end. */
-static fm_status read_piece(const char *path, int file, char *piece, size_t least, size_t *size, fm_error *err)
-{
-    for (*size = 0; *size < least;) {
-        /* A signal that comes just before read() would not wake it. */
-        while (!is_ready(file, 100))
-            if (cli_interrupted()) return fm_fail(err, FM_E_ABORTED, "Stopped.");
-        ssize_t got = read(file, piece + *size, PIECE - *size);
-        if (got == 0) break;
-        if (got < 0 && errno != EINTR) return fail_system(err, path, "read");
-        if (got > 0) *size += (size_t)got;
-    }
-    return FM_OK;
-}
-
-static fm_status stream(streaming *s, const char *path, int file, char *piece, fm_rows **rows, fm_error *err)
-{
+    cli_rows *input = &s->input;
     fm_status status = FM_OK;
-    for (bool ended = false; !status && !(ended && !s->first);) {
-        if (ended || (s->first && !is_ready(file, 0))) { /* time to work on what is there */
+    while (!status && !(input->ended && !s->first)) {
+        if (input->ended || (s->first && !cli_rows_ready(input))) { /* time to work on what is there */
             status = augment_work(s->run, err);
             if (!status) status = write_done(s, err);
-            if (!ended && !s->first) fflush(s->output.file);
+            if (!input->ended && !s->first) fflush(s->output.file);
             continue;
         }
-        size_t size;
-        status = read_piece(path, file, piece, *rows ? 1 : 8, &size, err);
-        if (!status && !*rows && is_other_data(piece, size))
-            return fm_fail(err, FM_E_UNSUPPORTED, "It is compressed or UTF-16, not text in UTF-8; convert it first.");
-        if (!status && !*rows)
-            status = fm_rows_create(rows, format_of(s->run->o, path, piece, size), s->run->o->field, err);
-        ended = size == 0;
-        s->run->bytes += size;
-        if (!status) status = fm_rows_push(*rows, piece, size, err);
-        if (!status) status = take_rows(s, *rows, err);
+        status = cli_rows_read(input, err);
+        s->run->bytes = input->bytes;
+        if (!status) status = take_rows(s, err);
         if (!status) status = write_done(s, err);
     }
     return status;
@@ -226,26 +146,19 @@ static fm_status stream(streaming *s, const char *path, int file, char *piece, f
 
 static fm_status augment_file(streaming *s, const char *path, fm_error *err)
 {
-    int file;
-    fm_rows *rows = NULL;
-    fm_status status = open_input(s, path, &file, err);
-    char *piece = malloc(PIECE);
-    if (!status && !piece) status = fm_fail_memory(err, PIECE, "reading");
-    if (!status) status = stream(s, path, file, piece, &rows, err);
-    fm_rows_destroy(rows);
-    free(piece);
-    if (file > STDIN_FILENO) close(file);
+    const augment_command *o = s->run->o;
+    fm_status status = cli_rows_open(&s->input, path, (fm_text_format)o->format, o->field, err);
+    s->run->total = s->input.total;
+    if (!status) status = stream(s, err);
+    cli_rows_close(&s->input);
+    unsigned long long written = s->written;
+    if (status == FM_E_ABORTED && o->output)
+        return fm_fail(err, status, "Stopped after %llu rows; --resume goes on with the others.", written);
     if (status == FM_E_ABORTED)
-        return s->run->o->output ? fm_fail(err, status, "Stopped after %llu rows; --resume goes on with the others.",
-                                           (unsigned long long)s->written)
-                                 : fm_fail(err, status, "Stopped after %llu rows; --skip %llu goes on with the others.",
-                                           (unsigned long long)s->written, (unsigned long long)s->written);
-    if (!status && s->run->asked == 0 && s->run->unchanged > 0 && s->skipped == 0)
-        status = fm_fail(err, FM_E_FORMAT, "None of its %llu rows has a text.", (unsigned long long)s->run->unchanged);
-    if (status) {
-        fm_error cause = *err;
-        fm_fail(err, status, "%.300s: %.600s", strcmp(path, "-") ? path : "Standard input", cause.text);
-    }
+        return fm_fail(err, status, "Stopped after %llu rows; --skip %llu goes on with the others.", written, written);
+    if (!status && s->run->asked == 0 && s->run->reasons.count > 0 && s->skipped == 0)
+        status = fm_fail(err, FM_E_FORMAT, "%.300s: None of its %llu rows has a text.", path,
+                         (unsigned long long)s->run->reasons.count);
     return status;
 }
 

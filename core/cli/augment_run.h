@@ -21,7 +21,8 @@ typedef struct augmenting {
     regex_t *patterns;
     size_t pattern_count;
     cli_words kept, labels;
-    uint64_t asked, unchanged; /* texts that were augmented; those and other rows that go out as they came */
+    uint64_t asked, fewer; /* texts that were augmented; those of them with fewer variants than asked for, but some */
+    cli_reasons reasons;   /* why texts and other rows go out as they came */
     cli_progress progress;
     uint64_t bytes, total; /* of the input: read, and all, 0 if unknown */
     double started;

@@ -151,6 +151,57 @@ bool cli_progress_step(void *progress, uint64_t done, uint64_t total);
 void cli_progress_end(cli_progress *progress);
 bool cli_interrupted(void);
 
+/* ---- rows of files (rows.c) ---- */
+
+typedef struct cli_rows {
+    const char *name; /* the path, or "stdin" */
+    const char *field;
+    fm_text_format format;
+    int file;
+    fm_rows *rows; /* NULL before the first bytes are read */
+    char *piece;
+    bool ended;
+    uint64_t bytes, total; /* of the input: read, and all, 0 if unknown */
+} cli_rows;
+/* A file, or standard input if the path is "-". To be closed also after a failure. */
+fm_status cli_rows_open(cli_rows *rows, const char *path, fm_text_format format, const char *field, fm_error *err);
+void cli_rows_close(cli_rows *rows);
+bool cli_rows_ready(const cli_rows *rows); /* whether reading would not wait */
+/* Reads some bytes, none at the end. */
+fm_status cli_rows_read(cli_rows *rows, fm_error *err);
+/* The next row of what is read, to be freed; *more is false if there is none. */
+fm_status cli_rows_take(cli_rows *rows, fm_row *row, bool *more, fm_error *err);
+/* The next row of all; *more is false at the end. */
+fm_status cli_rows_next(cli_rows *rows, fm_row *row, bool *more, fm_error *err);
+/* Bytes of all these files, 0 if one of them is no plain file. */
+uint64_t cli_rows_size(const cli_list *paths);
+
+/* Why a command cannot use rows: the first ones are told, and all are counted. */
+typedef struct cli_reasons {
+    const char *command, *fate;    /* of a row: "has no score" */
+    const char *could, *could_not; /* of many: "could be scored", "could not be scored" */
+    bool quiet;
+    uint64_t count;
+} cli_reasons;
+/* what: "The row on line 3" */
+void cli_explain(cli_reasons *reasons, const cli_progress *progress, const char *what, const char *reason);
+
+/* What uses rows one by one. Each row that is none of a header and empty lines is either taken or left, in order. */
+typedef struct cli_row_user {
+    void *context;
+    /* After FM_E_FORMAT, which is the text's fault, the row is left; other errors end all. */
+    fm_status (*take)(void *context, const char *text, size_t size, fm_error *err);
+    /* text is NULL if the row has none. */
+    fm_status (*leave)(void *context, const char *text, size_t size, const char *reason, fm_error *err);
+    cli_reasons *reasons;
+    const cli_progress *progress;
+    uint64_t *bytes; /* kept up to date, may be NULL */
+} cli_row_user;
+fm_status cli_rows_each(const cli_row_user *user, const char *path, fm_text_format format, const char *field,
+                        fm_error *err);
+/* After all: says how many were left, and fails if there was none else. */
+fm_status cli_rows_done(const cli_reasons *reasons, uint64_t used, fm_error *err);
+
 /* ---- data (corpus.c, evaluation.c) ---- */
 
 typedef struct cli_corpus_options {

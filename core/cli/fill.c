@@ -9,11 +9,11 @@
 #define BAR 24
 
 typedef struct fill_command {
-    const char *model, *set, *target_file, *exclude_file, *match;
-    cli_list targets, excluded;
+    const char *model, *field, *set, *target_file, *exclude_file, *match;
+    cli_list data, targets, excluded;
     int64_t count, beams, draw_from, seed, threads;
     double top_p, temperature;
-    int dtype;
+    int format, dtype;
     bool joint, sample, special, pieces, json, quiet;
 } fill_command;
 
@@ -24,7 +24,10 @@ typedef struct fill_job {
     cli_words targets, excluded;
     bool *allowed; /* by --match */
     cli_progress progress;
-    size_t done, input; /* bytes of standard input; input is 0 while it is not read */
+    cli_reasons reasons;
+    uint64_t bytes, total; /* of files: read, and all, 0 if unknown */
+    uint64_t texts;        /* filled */
+    bool begun, complete;  /* there is an entry in the output; all are there */
     fm_buffer out;
 } fill_job;
 
@@ -213,7 +216,15 @@ static void add_texts(fill_job *f, const char *text, size_t size, const fm_fill_
 static bool show_progress(void *context, uint64_t done, uint64_t total)
 {
     fill_job *f = context;
-    return cli_progress_step(&f->progress, f->input ? f->done : done, f->input ? f->input : total);
+    if (f->progress.unit) return cli_progress_step(&f->progress, done, total);
+    snprintf(f->progress.note, sizeof f->progress.note, "%llu texts", (unsigned long long)f->texts);
+    return cli_progress_step(&f->progress, f->bytes, f->total);
+}
+
+static void begin_entry(fill_job *f)
+{
+    if (f->begun) fm_buffer_text(&f->out, f->o->json ? ",\n " : "\n");
+    f->begun = true;
 }
 
 static fm_status fill_one(fill_job *f, const char *text, size_t size, fm_error *err)
@@ -221,6 +232,8 @@ static fm_status fill_one(fill_job *f, const char *text, size_t size, fm_error *
     fm_fill_result result;
     fm_status status = fm_fill(f->model, text, size, &f->options, show_progress, f, &result, err);
     if (status) return status;
+    begin_entry(f);
+    f->texts++;
     if (f->o->json) add_json(f, text, size, &result);
     else {
         fm_buffer_add(&f->out, text, size);
@@ -232,62 +245,84 @@ static fm_status fill_one(fill_job *f, const char *text, size_t size, fm_error *
     return FM_OK;
 }
 
-/* Each line of stdin that is not empty is a text. */
-static fm_status fill_lines(fill_job *f, bool *first, fm_error *err)
+/* Rows may be long in coming; what they gave goes out at once. */
+static fm_status write_out(fill_job *f, fm_error *err)
 {
-    fm_buffer input = {0};
-    fm_status status = cli_read_stdin(&input, err);
-    f->input = input.size;
-    for (size_t number = 1; f->done < input.size && !status; number++) {
-        const char *line = input.data + f->done, *end = memchr(line, '\n', input.size - f->done);
-        size_t size = end ? (size_t)(end - line) : input.size - f->done;
-        f->done += size + 1;
-        if (size > 0 && line[size - 1] == '\r') size--;
-        if (size == 0) continue;
-        if (!*first) fm_buffer_text(&f->out, f->o->json ? ",\n " : "\n");
-        *first = false;
-        fm_error cause;
-        status = fill_one(f, line, size, &cause);
-        if (status) fm_fail(err, status, "Line %zu of stdin: %.900s", number, cause.text);
-    }
-    f->input = 0;
-    fm_buffer_free(&input);
+    fm_status status = f->out.failed ? fm_fail_memory(err, f->out.size, "the output") : FM_OK;
+    if (!status) fwrite(f->out.data, 1, f->out.size, stdout); /* main sees if it fails */
+    f->out.size = 0;
     return status;
+}
+
+static fm_status fill_row(void *context, const char *text, size_t size, fm_error *err)
+{
+    fill_job *f = context;
+    fm_status status = fill_one(f, text, size, err);
+    return status ? status : write_out(f, err);
+}
+
+/* A row that cannot be filled keeps its place. */
+static fm_status leave_row(void *context, const char *text, size_t size, const char *reason, fm_error *err)
+{
+    fill_job *f = context;
+    begin_entry(f);
+    if (f->o->json) {
+        fm_buffer_text(&f->out, "{\"reason\": ");
+        fm_buffer_json(&f->out, reason, strlen(reason));
+        fm_buffer_text(&f->out, "}");
+    } else {
+        fm_buffer_add(&f->out, text, text ? size : 0);
+        fm_buffer_text(&f->out, "\n");
+    }
+    return write_out(f, err);
+}
+
+static fm_status fill_rows(fill_job *f, const char *path, fm_error *err)
+{
+    const cli_row_user user = {f, fill_row, leave_row, &f->reasons, &f->progress, &f->bytes};
+    return cli_rows_each(&user, path, (fm_text_format)f->o->format, f->o->field, err);
 }
 
 static fm_status fill_all(fill_job *f, const cli_list *texts, fm_error *err)
 {
     fm_status status = FM_OK;
-    bool first = true;
     for (size_t i = 0; i < texts->count && !status; i++) {
         const char *text = texts->items[i];
+        fm_error cause;
         if (strcmp(text, "-") == 0) {
-            status = fill_lines(f, &first, err);
+            status = fill_rows(f, "-", err);
             continue;
         }
-        if (!first) fm_buffer_text(&f->out, f->o->json ? ",\n " : "\n");
-        first = false;
-        fm_error cause;
         status = fill_one(f, text, strlen(text), &cause);
         if (status && texts->count > 1) fm_fail(err, status, "Text %zu: %.900s", i + 1, cause.text);
         else if (status) *err = cause;
     }
-    return status;
+    for (size_t i = 0; i < f->o->data.count && !status; i++) status = fill_rows(f, f->o->data.items[i], err);
+    f->complete = !status;
+    return status ? status : cli_rows_done(&f->reasons, f->texts, err);
 }
 
 static int fill(const fill_command *o, const cli_list *texts)
 {
     fm_error err;
     fill_job f = {.o = o};
-    bool lines = false, several = texts->count > 1;
+    bool lines = o->data.count > 0, list;
+    f.reasons = (cli_reasons){.command = "fill",
+                              .fate = "is not filled",
+                              .could = "could be filled",
+                              .could_not = "could not be filled",
+                              .quiet = o->quiet};
     for (size_t i = 0; i < texts->count; i++) lines = lines || strcmp(texts->items[i], "-") == 0;
+    list = o->json && (lines || texts->count > 1);
     fm_status status = set_up(&f, &err);
+    f.total = texts->count > 0 ? 0 : cli_rows_size(&o->data);
     cli_progress_begin(&f.progress, "Filling", lines ? NULL : "questions", o->quiet);
-    if (o->json && (several || lines)) fm_buffer_text(&f.out, "[");
+    if (list) fm_buffer_text(&f.out, "[");
     if (!status) status = fill_all(&f, texts, &err);
-    if (o->json) fm_buffer_text(&f.out, several || lines ? "]\n" : "\n");
+    if (o->json) fm_buffer_text(&f.out, list ? "]\n" : "\n");
     cli_progress_end(&f.progress);
-    int code = status ? cli_print_error("fill", &err) : cli_print("fill", &f.out);
+    int code = f.complete && (f.begun || !status) ? cli_print("fill", &f.out) : CLI_FAILED;
+    if (status) code = cli_print_error("fill", &err);
     release(&f);
     return code;
 }
@@ -300,7 +335,9 @@ static int check(const fill_command *o, const cli_list *texts)
     if (targets && (o->match || o->excluded.count > 0 || o->exclude_file || o->special || o->pieces))
         return cli_usage_error("fill", "--match, --exclude, --special and --pieces choose from the vocabulary; targets "
                                        "exclude them.");
-    return cli_check_stdin("fill", texts, NULL);
+    if (texts->count + o->data.count == 0)
+        return cli_usage_error("fill", "There is nothing to fill; give texts, - or --data FILE.");
+    return cli_check_stdin("fill", texts, &o->data);
 }
 
 int cli_fill(int argc, char **argv)
@@ -312,6 +349,12 @@ int cli_fill(int argc, char **argv)
                       .temperature = defaults.temperature};
     const cli_option options[] = {
         {"model", 'm', CLI_STRING, &o.model, "FOLDER", "the model (default: the one that ships)", 0, 0, NULL},
+        {"data", 0, CLI_LIST, &o.data, "FILE", "fill the texts of a file too: .jsonl, .csv or .txt; may be repeated", 0,
+         0, NULL},
+        {"field", 0, CLI_STRING, &o.field, "NAME", "the field or column that holds the text (default text)", 0, 0,
+         NULL},
+        {"format", 0, CLI_CHOICE, &o.format, "FORMAT", "of files: auto, jsonl, csv or txt (default auto)", 0, 0,
+         cli_formats},
         {"top-k", 'k', CLI_INTEGER, &o.count, "N", "fillings a mask, or with --joint and --sample a text (default 5)",
          1, 1e6, NULL},
         {"target", 't', CLI_LIST, &o.targets, "WORD",
@@ -344,7 +387,7 @@ int cli_fill(int argc, char **argv)
     const cli_usage usage = {
         .command = "fill",
         .operands = "TEXT...",
-        .least_operands = 1,
+        .least_operands = 0,
         .most_operands = SIZE_MAX,
         .about = "Fills in each [MASK] of a text: the most probable words for it, each mask by\n"
                  "itself, with their probabilities. With --joint and --sample all masks are filled\n"
@@ -352,8 +395,9 @@ int cli_fill(int argc, char **argv)
                  "logarithm of the probability of all of them. A target of several pieces takes as\n"
                  "many masks; its probability does not tell how probable that number of them is.\n"
                  "Special tokens and pieces of words are left out unless asked for. A text of - is\n"
-                 "standard input, a text a line; a text longer than the model is looked at in\n"
-                 "windows.\n"
+                 "standard input, a text a line or as --format says; a row that cannot be filled\n"
+                 "keeps its place, with a reason on stderr. A text longer than the model is looked\n"
+                 "at in windows.\n"
                  "In the JSON, \"sequence\" is the text as given with the mask replaced by a word in\n"
                  "the case that its place asks for, and \"start\" and \"end\" are the mask's bytes in\n"
                  "the text.\n",
@@ -373,6 +417,7 @@ int cli_fill(int argc, char **argv)
         if (code == CLI_OK) code = fill(&o, &texts);
     }
     cli_list_free(&texts);
+    cli_list_free(&o.data);
     cli_list_free(&o.targets);
     cli_list_free(&o.excluded);
     return code;

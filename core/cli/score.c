@@ -16,13 +16,13 @@ typedef struct score_options {
     const char *model, *field, *set;
     int64_t threads;
     int format, mask, dtype;
-    bool json, rank, quiet;
+    bool json, rank, summary, quiet;
 } score_options;
 
 /* A text and its score, kept for ranking. */
 typedef struct ranked {
     char *text;
-    size_t tokens, number;
+    size_t size, tokens, number;
     double score;
 } ranked;
 
@@ -32,6 +32,10 @@ typedef struct scoring {
     cli_progress progress;
     bool brief; /* a line a text */
     bool several;
+    bool begun, complete; /* the list of JSON has an entry; has all */
+    cli_reasons reasons;
+    uint64_t bytes, total; /* of files: read, and all, 0 if unknown */
+    double started;
     uint64_t texts, tokens;
     double score;
     ranked *list; /* of o->rank */
@@ -122,14 +126,20 @@ static void add_words(fm_buffer *out, const char *text, const fm_score_result *r
     }
 }
 
-static void add_line(fm_buffer *out, double score, size_t tokens, const char *text, size_t size)
+/* A text on one line, whatever it holds. */
+static void add_flat(fm_buffer *out, const char *text, size_t size)
 {
-    fm_buffer_format(out, "%10.2f %9.2f  ", score, perplexity(score, (double)tokens));
-    for (size_t i = 0; i < size; i++) { /* one line, whatever the text holds */
+    for (size_t i = 0; i < size; i++) {
         char c = text[i];
         fm_buffer_add(out, (unsigned char)c < 0x20 ? " " : &c, 1);
     }
     fm_buffer_text(out, "\n");
+}
+
+static void add_line(fm_buffer *out, double score, size_t tokens, const char *text, size_t size)
+{
+    fm_buffer_format(out, "%10.2f %9.2f  ", score, perplexity(score, (double)tokens));
+    add_flat(out, text, size);
 }
 
 static fm_status keep(scoring *s, const fm_score_result *result, const char *text, size_t size, fm_error *err)
@@ -145,7 +155,7 @@ static fm_status keep(scoring *s, const fm_score_result *result, const char *tex
     if (!copy) return fm_fail_memory(err, size + 1, "a ranking");
     memcpy(copy, text, size);
     copy[size] = '\0';
-    s->list[s->texts] = (ranked){copy, result->count, s->texts, result->score};
+    s->list[s->texts] = (ranked){copy, size, result->count, s->texts, result->score};
     return FM_OK;
 }
 
@@ -154,22 +164,42 @@ static bool show_tokens(void *context, uint64_t done, uint64_t total)
 {
     scoring *s = context;
     (void)total;
-    return cli_progress_step(&s->progress, s->tokens + done, 0);
+    double elapsed = fm_seconds() - s->started, tokens = (double)(s->tokens + done);
+    if (s->progress.unit) return cli_progress_step(&s->progress, s->tokens + done, 0);
+    snprintf(s->progress.note, sizeof s->progress.note, "%llu texts, %.0f tokens/s", (unsigned long long)s->texts,
+             elapsed > 0.0 ? tokens / elapsed : 0.0);
+    return cli_progress_step(&s->progress, s->bytes, s->total);
 }
 
-static fm_status score_one(scoring *s, const char *text, size_t size, fm_error *err)
+/* Writes what was added, at once: rows may be long in coming. */
+static fm_status write_out(fm_buffer *out, fm_error *err)
 {
+    fm_status status = out->failed ? fm_fail_memory(err, out->size, "the output") : FM_OK;
+    if (!status && out->size > 0) fwrite(out->data, 1, out->size, stdout); /* main sees if it fails */
+    fm_buffer_free(out);
+    return status;
+}
+
+static void begin_entry(scoring *s, fm_buffer *out)
+{
+    if (s->several) fm_buffer_text(out, s->begun ? ",\n " : "[");
+    s->begun = true;
+}
+
+static fm_status score_one(void *context, const char *text, size_t size, fm_error *err)
+{
+    scoring *s = context;
     const score_options *o = s->o;
     fm_score_result result;
     fm_buffer out = {0};
     fm_status status = fm_score(s->model, text, size, (fm_score_method)o->mask, show_tokens, s, &result, err);
     if (status) return status;
     if (o->rank) status = keep(s, &result, text, size, err);
-    else if (o->json) {
-        if (s->several) fm_buffer_text(&out, s->texts ? ",\n " : "[");
+    else if (o->json && !o->summary) {
+        begin_entry(s, &out);
         add_json(&out, fm_model_tokenizer(s->model), text, size, &result);
-    } else if (s->brief) add_line(&out, result.score, result.count, text, size);
-    else {
+    } else if (s->brief && !o->summary) add_line(&out, result.score, result.count, text, size);
+    else if (!o->summary) {
         if (s->texts > 0) fm_buffer_text(&out, "\n");
         if (cli_colour(stdout)) add_shaded(&out, text, size, &result);
         else {
@@ -184,26 +214,35 @@ static fm_status score_one(scoring *s, const char *text, size_t size, fm_error *
     s->tokens += result.count;
     s->score += result.score;
     fm_score_result_free(&result);
-    if (out.failed && !status) status = fm_fail_memory(err, out.size, "the output");
-    if (!status && out.size > 0) fwrite(out.data, 1, out.size, stdout); /* main sees if it fails */
-    fm_buffer_free(&out);
-    return status;
+    fm_status written = write_out(&out, err);
+    return status ? status : written;
+}
+
+/* A row that has no score keeps its place. */
+static fm_status leave_row(void *context, const char *text, size_t size, const char *reason, fm_error *err)
+{
+    scoring *s = context;
+    fm_buffer out = {0};
+    if (s->o->rank || s->o->summary) return FM_OK;
+    if (s->o->json) {
+        begin_entry(s, &out);
+        fm_buffer_text(&out, "{\"text\": ");
+        if (text) fm_buffer_json(&out, text, size);
+        else fm_buffer_text(&out, "null");
+        fm_buffer_text(&out, ", \"reason\": ");
+        fm_buffer_json(&out, reason, strlen(reason));
+        fm_buffer_text(&out, "}");
+    } else {
+        fm_buffer_format(&out, "%10s %9s  ", "-", "-");
+        add_flat(&out, text, text ? size : 0);
+    }
+    return write_out(&out, err);
 }
 
 static fm_status score_file(scoring *s, const char *path, fm_text_format format, fm_error *err)
 {
-    fm_reader *reader;
-    fm_document document;
-    bool more = true;
-    fm_status status = fm_reader_open(&reader, path, format, s->o->field, err);
-    if (status) return status;
-    while (!status && !(status = fm_reader_next(reader, &document, &more, err)) && more) {
-        fm_error cause;
-        status = score_one(s, document.text, document.size, &cause);
-        if (status) fm_fail(err, status, "Text %.40s of %.300s: %.600s", document.id, path, cause.text);
-    }
-    fm_reader_close(reader);
-    return status;
+    const cli_row_user user = {s, score_one, leave_row, &s->reasons, &s->progress, &s->bytes};
+    return cli_rows_each(&user, path, format, s->o->field, err);
 }
 
 static int better_first(const void *left, const void *right)
@@ -216,15 +255,16 @@ static int better_first(const void *left, const void *right)
 static void print_ranking(scoring *s)
 {
     fm_buffer out = {0};
+    s->begun = s->texts > 0;
     qsort(s->list, s->texts, sizeof *s->list, better_first);
     for (uint64_t i = 0; i < s->texts; i++) {
         const ranked *r = &s->list[i];
         if (!s->o->json) {
-            add_line(&out, r->score, r->tokens, r->text, strlen(r->text));
+            add_line(&out, r->score, r->tokens, r->text, r->size);
             continue;
         }
         fm_buffer_text(&out, i ? ",\n {\"text\": " : "[{\"text\": ");
-        fm_buffer_json(&out, r->text, strlen(r->text));
+        fm_buffer_json(&out, r->text, r->size);
         fm_buffer_format(&out, ", \"score\": %.6f, \"pseudo_perplexity\": %.4f}", r->score,
                          perplexity(r->score, (double)r->tokens));
     }
@@ -235,11 +275,13 @@ static fm_status score_all(scoring *s, const cli_list *texts, fm_error *err)
 {
     fm_status status = FM_OK;
     for (size_t i = 0; i < texts->count && !status; i++) {
-        if (strcmp(texts->items[i], "-") == 0) status = score_file(s, "-", FM_TEXT_TXT, err);
+        if (strcmp(texts->items[i], "-") == 0) status = score_file(s, "-", (fm_text_format)s->o->format, err);
         else status = score_one(s, texts->items[i], strlen(texts->items[i]), err);
     }
     for (size_t i = 0; i < s->o->data.count && !status; i++)
         status = score_file(s, s->o->data.items[i], (fm_text_format)s->o->format, err);
+    s->complete = !status;
+    if (!status) status = cli_rows_done(&s->reasons, s->texts, err);
     if (!status && s->texts == 0) status = fm_fail(err, FM_E_FORMAT, "The data holds no text to score.");
     return status;
 }
@@ -247,7 +289,12 @@ static fm_status score_all(scoring *s, const cli_list *texts, fm_error *err)
 static int score(const score_options *o, const cli_list *texts)
 {
     fm_error err;
-    scoring s = {.o = o, .brief = o->rank || o->data.count > 0};
+    scoring s = {.o = o, .brief = o->rank || o->data.count > 0, .started = fm_seconds()};
+    s.reasons = (cli_reasons){.command = "score",
+                              .fate = "has no score",
+                              .could = "could be scored",
+                              .could_not = "could not be scored",
+                              .quiet = o->quiet};
     const char *folder = cli_model(o->model, &err);
     const fm_model_options options = {(int)o->threads, o->set, (fm_dtype)o->dtype};
     fm_status status = folder ? fm_model_open(&s.model, folder, &options, &err) : err.status;
@@ -255,13 +302,19 @@ static int score(const score_options *o, const cli_list *texts)
     s.several = s.brief || texts->count > 1;
     if (!status) {
         /* Lines that go by on a terminal are progress enough. */
-        cli_progress_begin(&s.progress, "Scoring", "tokens", o->quiet || (s.several && isatty(STDOUT_FILENO)));
+        s.total = texts->count > 0 ? 0 : cli_rows_size(&o->data);
+        cli_progress_begin(&s.progress, "Scoring", s.total > 0 ? NULL : "tokens",
+                           o->quiet || (s.several && !o->rank && !o->summary && isatty(STDOUT_FILENO)));
         status = score_all(&s, texts, &err);
         cli_progress_end(&s.progress);
     }
     if (!status && o->rank) print_ranking(&s);
-    if (!status && o->json) fputs(s.several ? "]\n" : "\n", stdout);
-    if (!status && s.brief && !o->json)
+    if (!status && o->json && o->summary)
+        printf("{\"texts\": %llu, \"tokens\": %llu, \"score\": %.6f, \"pseudo_perplexity\": %.4f}\n",
+               (unsigned long long)s.texts, (unsigned long long)s.tokens, s.score,
+               perplexity(s.score, (double)s.tokens));
+    else if (o->json && s.complete && s.begun) fputs(s.several ? "]\n" : "\n", stdout);
+    if (!status && (s.brief || o->summary) && !o->json)
         printf("%llu texts, %llu tokens, pseudo-perplexity %.2f\n", (unsigned long long)s.texts,
                (unsigned long long)s.tokens, perplexity(s.score, (double)s.tokens));
     for (uint64_t i = 0; s.list && i < s.texts; i++) free(s.list[i].text);
@@ -280,11 +333,13 @@ int cli_score(int argc, char **argv)
          0, 0, NULL},
         {"field", 0, CLI_STRING, &o.field, "NAME", "the field or column that holds the text (default text)", 0, 0,
          NULL},
-        {"format", 0, CLI_CHOICE, &o.format, "FORMAT", "of --data: auto, jsonl, csv or txt (default auto)", 0, 0,
+        {"format", 0, CLI_CHOICE, &o.format, "FORMAT", "of files: auto, jsonl, csv or txt (default auto)", 0, 0,
          cli_formats},
         {"mask", 0, CLI_CHOICE, &o.mask, "WHAT",
          "word: a token with the pieces of its word that follow it; token: the token alone (default word)", 0, 0,
          masks},
+        {"summary", 0, CLI_FLAG, &o.summary, NULL,
+         "print the number of texts and tokens and the pseudo-perplexity of all", 0, 0, NULL},
         {"rank", 0, CLI_FLAG, &o.rank, NULL, "print the texts by score, best first", 0, 0, NULL},
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
         {"dtype", 0, CLI_CHOICE, &o.dtype, "TYPE", CLI_DTYPES_HELP, 0, 0, cli_dtypes},
@@ -301,21 +356,26 @@ int cli_score(int argc, char **argv)
         .about = "Tells how expected a text is: the log-probability, in nats, of each token when\n"
                  "it is masked (Salazar et al. 2020; Kauf and Ivanova 2023). The score is their\n"
                  "sum, and the pseudo-perplexity is exp(-score / tokens). In the picture longer\n"
-                 "bars are greater surprises. A text of - is standard input, a text a line; it,\n"
-                 "--data and --rank print a line a text: score, pseudo-perplexity, text. Texts\n"
-                 "longer than the model are scored in windows.\n",
+                 "bars are greater surprises. A text of - is standard input, a text a line\n"
+                 "or as --format says; it, --data and --rank print a line a text: score,\n"
+                 "pseudo-perplexity, text. A row that has no text to score keeps its place, with a\n"
+                 "reason on stderr. Texts longer than the model are scored in windows.\n",
         .examples = "  fillmask score \"The capital of France is banana.\"\n"
                     "  fillmask score --rank \"He likes tea.\" \"He like tea.\" \"Tea he likes.\"\n"
-                    "  fillmask score --json --data reviews.jsonl > scores.json\n",
+                    "  fillmask score --json --data reviews.jsonl > scores.json\n"
+                    "  fillmask score --summary --data a.txt\n",
         .options = options,
         .option_count = sizeof options / sizeof *options,
     };
     cli_list texts = {0};
     int code;
     if (cli_parse(&usage, argc, argv, &texts, &code)) {
+        code = CLI_OK;
         if (texts.count + o.data.count == 0)
             code = cli_usage_error("score", "There is nothing to score; give texts, - or --data FILE.");
-        else code = score(&o, &texts);
+        else if (o.rank && o.summary) code = cli_usage_error("score", "--rank and --summary exclude each other.");
+        else code = cli_check_stdin("score", &texts, &o.data);
+        if (code == CLI_OK) code = score(&o, &texts);
     }
     cli_list_free(&texts);
     cli_list_free(&o.data);

@@ -69,6 +69,24 @@ test('fill: stdin is a text a line', () => {
   assert.deepEqual(json(['fill', '-m', 'model', '-'], { input: '' }), []);
 });
 
+test('fill: rows that cannot be filled keep their places', () => {
+  const rows = [{ body: text }, { body: 'no mask here' }, { text }, { body: 5 }, { body: text }];
+  write('rows.jsonl', rows.map((row) => JSON.stringify(row) + '\n').join('') + '{"body": "[MASK]"');
+  const { code, out, err } = run(['fill', '-m', 'model', '--json', '--field', 'body', '--data', 'rows.jsonl']);
+  const got = JSON.parse(out), expected = fill(text);
+  assert.deepEqual([code, got.length, got[0], got[4]], [0, 6, expected, expected]);
+  assert.deepEqual([1, 2, 3, 5].map((i) => Object.keys(got[i])), Array(4).fill(['reason']));
+  assert.match(err, /The row on line 2 of rows\.jsonl is not filled\. The text has no \[MASK\]/);
+  assert.match(err, /line 3 of rows\.jsonl is not filled\. It has no field "body"/);
+  assert.match(err, /line 6 of rows\.jsonl is not filled\. It is not valid JSON/);
+  assert.match(err, /4 of 6 rows could not be filled\.\n$/);
+  const lines = run(['fill', '-m', 'model', '-q', '-k', '1', '-'], { input: `${text}\n\nno mask here\n${text}\n` });
+  assert.deepEqual([lines.err, lines.out.split('\n\n').map((one) => one.split('\n')[0])], ['', [text, 'no mask here', text]]);
+  const none = run(['fill', '-m', 'model', '--json', '-'], { input: 'none\nnone' });
+  assert.deepEqual([none.code, JSON.parse(none.out).length], [1, 2]);
+  assert.match(none.err, /None of the 2 rows could be filled\.\n$/);
+});
+
 test('fill: a picture for people', () => {
   const lines = works(['fill', '-m', 'model', '-k', '2', text]).split('\n');
   assert.equal(lines[0], text);
@@ -86,7 +104,6 @@ test('fill: what cannot be filled', () => {
   refuse(['The movie was good.'], /has no \[MASK\]/);
   refuse([''], /has no \[MASK\]/);
   refuse([text, 'no mask here'], /Text 2: .*has no \[MASK\]/);
-  refuse(['-'], { input: `${text}\n\nno mask here\n` }, /Line 3 of stdin: .*has no \[MASK\]/);
   refuse(['-'], { input: gzipSync(text) }, /stdin is gzip data/, /gzip -dc/);
   refuse(['--match', 'xyz', text], /No token of the vocabulary is allowed/);
   refuse(['--match', '(', text], /--match "\(" is no extended regular expression/);
@@ -95,7 +112,8 @@ test('fill: what cannot be filled', () => {
   write('empty.txt', '\n\n');
   refuse(['--target-file', 'empty.txt', text], /empty\.txt has no words/);
   refuse(['--isa', 'mmx', text], /mmx/);
-  refused(['fill', '-m', 'model'], 2, /argument is missing/);
+  refused(['fill', '-m', 'model'], 2, /nothing to fill/);
+  refused(['fill', '-m', 'model', '--data', '-', '-'], 2, /read only once/);
   refused(['fill', '-m', 'model', '-k', '0', text], 2, /--top-k is "0"/);
   refused(['fill', '-m', 'model', '--joint', '--sample', text], 2, /exclude each other/);
   refused(['fill', '-m', 'model', '--pieces', '-t', 'good', text], 2, /targets exclude them/);

@@ -83,6 +83,46 @@ test('score: a picture, lines, rankings, corpora', () => {
   assert.deepEqual(list.map(({ text }) => text), ['good', 'bad movie']);
 });
 
+test('score and embed: rows without a text keep their places, and the rest goes on', () => {
+  const csv = 'id,body\n1,good\n2,\n3\n4," "\n\n5,"bad" x\n6,bad movie\n7,"never closed\n';
+  writeFileSync(join(folder, 'b.csv'), csv);
+  const args = ['--data', 'b.csv', '--field', 'body'];
+  const reasons = [/no word to score|no token/, /1 fields and the header 2/, /no word to score|no token/, /closing quote/, /never closed/];
+  for (const [task, value, fate] of [['score', 'score', 'scored'], ['embed', 'vector', 'embedded']]) {
+    const { out, err } = run([task, '--json', ...args]);
+    const got = JSON.parse(out);
+    assert.deepEqual(got.map(({ text }) => text), ['good', '', null, ' ', null, 'bad movie', null]);
+    assert.deepEqual(got.map((one) => value in one), [true, false, false, false, false, true, false]);
+    got.filter(({ reason }) => reason).forEach(({ reason }, i) => assert.match(reason, reasons[i]));
+    assert.match(err, RegExp(`^fillmask ${task}: The row on line 3 of b\\.csv has no `));
+    assert.match(err, RegExp(`5 of 7 rows could not be ${fate}\\.\n$`));
+    const lines = run([task, '-q', ...args]);
+    assert.equal(lines.err, '');
+    assert.deepEqual(lines.out.split('\n').slice(0, 7).map((line) => /^ +- /.test(line)), [false, true, true, true, true, false, true]);
+    const none = run([task, '--json', '-'], { input: ' \u00a0\n[]' });
+    assert.equal(JSON.parse(none.out).length, 2);
+    const bad = run([task, '--json', '--format', 'jsonl', '-'], { input: '[]\n{}\n', code: 1 });
+    assert.deepEqual(JSON.parse(bad.out).map(({ text }) => text), [null, null]);
+    assert.match(bad.err, RegExp(`None of the 2 rows could be ${fate}\\.\n$`));
+    refused([task, '-'], 1, /stdin is gzip data/, Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]));
+    const long = run([task, '-'], { input: `good\n${'x'.repeat(20 << 20)}\nbad` });
+    assert.match(long.err, /line 2 of stdin has no \w+\. It is longer than 8 MB/);
+    assert.equal(long.out.split('\n').filter((line) => /good|bad/.test(line)).length, 2);
+  }
+});
+
+test('score: the sum of a corpus', () => {
+  const list = vectors('score').filter(({ method }) => method === 'word');
+  writeFileSync(join(folder, 'sum.jsonl'), list.map(({ text }) => JSON.stringify({ text }) + '\n').join(''));
+  const got = JSON.parse(run(['score', '--summary', '--json', '--data', 'sum.jsonl']).out);
+  const tokens = list.reduce((sum, one) => sum + one.tokens.length, 0), score = list.reduce((sum, one) => sum + one.score, 0);
+  assert.deepEqual([got.texts, got.tokens], [list.length, tokens]);
+  near(got.score, score, 1e-3);
+  near(got.pseudo_perplexity, Math.exp(-score / tokens), 1e-3);
+  assert.match(run(['score', '--summary', 'good', 'bad movie']).out, /^2 texts, 3 tokens, pseudo-perplexity [\d.]+\n$/);
+  refused(['score', '--summary', '--rank', 'good'], 2, /exclude each other/);
+});
+
 test('score: what it refuses', () => {
   refused(['score'], 2, /nothing to score/);
   refused(['score', ''], 1, /no word to score/);
@@ -140,6 +180,11 @@ test('fill: targets of a file, and pictures of whole texts', () => {
   const got = JSON.parse(run([...args, '--target-file', 'targets.txt', '-t', 'unheard of']).out);
   assert.deepEqual(got, JSON.parse(run([...args, '-t', 'unheard of', '-t', 'good', '-t', 'bad']).out));
   assert.equal(got.length, 3);
+  writeFileSync(join(folder, 'not.txt'), 'DULL\n');
+  const left = JSON.parse(run([...args, '-k', '300', '--exclude', 'bad', '--exclude-file', 'not.txt']).out).map(({ token_str }) => token_str);
+  const all = JSON.parse(run([...args, '-k', '300']).out).map(({ token_str }) => token_str);
+  assert.deepEqual(left, all.filter((word) => !['bad', 'dull'].includes(word)));
+  assert.equal(left.length, all.length - 2);
   const lines = run(['fill', '--joint', '-k', '3', 'THE [MASK] WAS [MASK].']).out.trimEnd().split('\n');
   assert.equal(lines.length, 4);
   for (const line of lines.slice(1)) assert.match(line, /^ +-\d+\.\d\d {2}THE [A-Z]+ WAS [A-Z]+\.$/);
@@ -212,6 +257,11 @@ test('augment: arguments', () => {
   const kept = run(['augment', '123', 'good']);
   assert.equal(kept.out.split('\n')[0], '123');
   assert.match(kept.err, /^fillmask augment: Text 1 stays as it is\. No word of the text may be changed\.\n$/);
+  const few = ['augment', '-n', '3', '-k', '1'];
+  for (const { out, err } of [run([...few, 'good movie']), run([...few, '-'], { input: 'good movie\n' })]) {
+    assert.ok(out.trimEnd().split('\n').length < 3);
+    assert.match(err, /^fillmask augment: 1 of 1 texts got fewer variants than were asked for\.\n$/);
+  }
 });
 
 test('augment: words and patterns that stay', () => {
@@ -378,7 +428,7 @@ test('augment: what it refuses', () => {
   refused(['augment', '--data', 'missing.jsonl'], 1, /missing\.jsonl/);
   refused(['augment', '--data', '.'], 1, /is a folder/);
   refused(['augment', '--format', 'csv', '-'], 1, /no column "text".*"a", "b"/, 'a,b\n1,2\n');
-  refused(['augment', '-'], 1, /compressed or UTF-16/, Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]));
+  refused(['augment', '-'], 1, /stdin is gzip data/, Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]));
   const { out, err } = run(['augment', '--format', 'jsonl', '--field', 'review', '-'], { input: '{"text": "good"}\n', code: 1 });
   assert.equal(out, '{"text": "good"}\n');
   assert.match(err, /no field "review"[^]*None of its 1 rows has a text/);
