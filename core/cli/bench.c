@@ -4,10 +4,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 typedef struct bench_options {
     const char *model, *set;
-    int64_t layers, hidden, heads, feed_forward, vocab, tokens, masked, batch, repeat, threads;
+    int64_t layers, hidden, heads, feed_forward, vocab, tokens, masked, batch, micro, repeat, threads;
+    double dropout;
     int precision;
     bool peak, train, json, quiet;
 } bench_options;
@@ -21,6 +23,7 @@ typedef struct bench_figures {
     double operations;                  /* of the linear layers, a run */
     double product_share, product_rate; /* of the time; GFLOP/s within */
     double total;                       /* seconds of all runs */
+    double memory;                      /* the process's peak, in bytes */
     const fm_profile_entry *entries;    /* of all runs; the backend's */
     size_t count;
 } bench_figures;
@@ -31,10 +34,10 @@ static int compare(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-/* Random tokens; the masked rows are spread evenly. */
+/* Random tokens; the masked rows are spread evenly over a step, or over its micro-batches if it has several. */
 static fm_status make_batch(const bench_options *o, fm_collator *c, fm_error *err)
 {
-    uint32_t sequences = o->train ? (uint32_t)o->batch : 1, length = (uint32_t)o->tokens, total = sequences * length;
+    uint32_t sequences = o->train ? (uint32_t)o->micro : 1, length = (uint32_t)o->tokens, total = sequences * length;
     uint32_t masked = o->train ? (uint32_t)(0.15 * total + 0.5) : (uint32_t)o->masked;
     fm_status status = fm_collator_create(c, total, sequences, masked, err);
     if (status) return status;
@@ -51,12 +54,16 @@ static fm_status make_batch(const bench_options *o, fm_collator *c, fm_error *er
     return FM_OK;
 }
 
-static fm_status run_once(const bench_options *o, fm_network *network, fm_backend *backend, const fm_batch *batch,
+/* A forward pass, or a step, whose micro-batches all have the same tokens: their values do not change the time. */
+static fm_status run_once(const bench_options *o, fm_network *network, fm_backend *backend, fm_batch *batch,
                           float *results, uint32_t step, fm_error *err)
 {
+    uint32_t micro_batches = o->train ? (uint32_t)(o->batch / o->micro) : 1;
     const fm_run_options run = {.run = o->train ? FM_RUN_TRAIN : FM_RUN_LOGITS,
-                                .scale = 1.0f / (float)batch->masked,
-                                .precision = (fm_precision)o->precision};
+                                .scale = 1.0f / (float)batch->masked / (float)micro_batches,
+                                .precision = (fm_precision)o->precision,
+                                .dropout = o->dropout > 0.0,
+                                .step = step};
     const fm_adamw update = {.learning_rate = 1e-5f,
                              .beta1 = 0.9f,
                              .beta2 = 0.999f,
@@ -64,25 +71,40 @@ static fm_status run_once(const bench_options *o, fm_network *network, fm_backen
                              .weight_decay = 0.01f,
                              .clip = 1.0f,
                              .step = step + 1};
+    fm_status status = FM_OK;
     if (o->train) fm_network_zero_gradients(network);
-    fm_status status = fm_network_begin(network, batch, &run, err);
-    if (status) return status;
-    while (fm_network_advance(network)) {
+    for (uint32_t i = 0; i < micro_batches && !status; i++) {
+        batch->first = i * batch->sequences;
+        status = fm_network_begin(network, batch, &run, err);
+        while (!status && fm_network_advance(network)) {
+        }
+        if (!status && o->train) fm_network_read_losses(network, results);
     }
-    if (o->train) {
-        fm_network_update(network, &update);
-        fm_network_read_losses(network, results);
-    } else fm_network_read_logits(network, results);
+    if (status) return status;
+    if (o->train) fm_network_update(network, &update);
+    else fm_network_read_logits(network, results);
     return backend->ops->finish(backend, err);
 }
 
-static fm_status measure(const bench_options *o, fm_network *network, fm_backend *backend, const fm_batch *batch,
+/* The most memory that this process has had at once, in bytes. */
+static double peak_memory(void)
+{
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) != 0) return 0.0;
+#ifdef __APPLE__
+    return (double)usage.ru_maxrss;
+#else
+    return 1024.0 * (double)usage.ru_maxrss;
+#endif
+}
+
+static fm_status measure(const bench_options *o, fm_network *network, fm_backend *backend, fm_batch *batch,
                          bench_figures *f, fm_error *err)
 {
-    double seconds[1000]; /* --repeat's most */
-    size_t vocab = (size_t)o->vocab;
-    float *results = fm_alloc(batch->masked, (vocab > 2 ? vocab : 2) * sizeof(float));
-    if (!results) return fm_fail_memory(err, batch->masked * vocab, "logits");
+    double seconds[1000];                          /* --repeat's most */
+    size_t each = o->train ? 2 : (size_t)o->vocab; /* of a masked row: its loss and rank, or its logits */
+    float *results = fm_alloc(batch->masked, each * sizeof(float));
+    if (!results) return fm_fail_memory(err, batch->masked * each * sizeof(float), "the results");
     fm_status status = FM_OK;
     cli_progress progress;
     cli_progress_begin(&progress, "Measuring", "runs", o->quiet);
@@ -98,6 +120,7 @@ static fm_status measure(const bench_options *o, fm_network *network, fm_backend
     fm_free(results);
     if (status) return status;
     qsort(seconds, (size_t)o->repeat, sizeof *seconds, compare);
+    f->memory = peak_memory();
     f->median = seconds[o->repeat / 2];
     f->best = seconds[0];
     f->entries = fm_profile_entries(backend, &f->count);
@@ -121,6 +144,8 @@ static fm_status run_model(const bench_options *o, fm_backend *backend, bench_fi
                               .heads = (uint32_t)o->heads,
                               .feed_forward = (uint32_t)o->feed_forward,
                               .positions = (uint32_t)o->tokens,
+                              .dropout = (float)o->dropout,
+                              .attention_dropout = (float)o->dropout,
                               .initializer_range = 0.02f};
     fm_parameters parameters = {0};
     fm_collator collator = {0};
@@ -136,10 +161,14 @@ static fm_status run_model(const bench_options *o, fm_backend *backend, bench_fi
     }
     if (!status) status = fm_initialise(values, &config, &parameters, 42, false, NULL, err);
     if (!status) {
-        const fm_batch *b = &collator.batch;
+        fm_batch *b = &collator.batch;
         const fm_room room = {b->tokens, b->sequences, b->masked, o->train};
         for (size_t i = 0; i < parameters.count; i++) pointers[i] = values + parameters.list[i].offset;
         status = fm_network_create(&network, &config, &parameters, backend, &room, pointers, err);
+        if (o->train) { /* the network has its own */
+            fm_free(values);
+            values = NULL;
+        }
         if (!status) status = measure(o, network, backend, b, f, err);
     }
     fm_network_destroy(network);
@@ -161,13 +190,14 @@ static void print_json(const bench_options *o, const bench_figures *f, double ra
     fm_buffer_format(out, "{\"instruction_set\": \"%s\", \"threads\": %d, \"precision\": \"%s\", \"peak_gflops\": %.1f",
                      f->set, f->threads, cli_precisions[o->precision], f->peak);
     if (!o->peak) {
-        fm_buffer_format(out,
-                         ", \"bandwidth_gb\": %.1f, \"median_ms\": %.3f, \"best_ms\": %.3f, "
-                         "\"tokens_per_second\": %.0f, \"product_gflop\": %.3f, \"gflops\": %.1f, "
-                         "\"share_of_peak\": %.4f, \"share_of_peak_in_products\": %.4f, \"time_in_products\": %.4f, "
-                         "\"operations\": [",
-                         f->bandwidth, f->median * 1e3, f->best * 1e3, tokens / f->median, f->operations * 1e-9, rate,
-                         rate / f->peak, f->product_rate / f->peak, f->product_share);
+        fm_buffer_format(
+            out,
+            ", \"bandwidth_gb\": %.1f, \"median_ms\": %.3f, \"best_ms\": %.3f, "
+            "\"tokens_per_second\": %.0f, \"peak_memory_mb\": %.0f, \"product_gflop\": %.3f, \"gflops\": %.1f, "
+            "\"share_of_peak\": %.4f, \"share_of_peak_in_products\": %.4f, \"time_in_products\": %.4f, "
+            "\"operations\": [",
+            f->bandwidth, f->median * 1e3, f->best * 1e3, tokens / f->median, f->memory * 1e-6, f->operations * 1e-9,
+            rate, rate / f->peak, f->product_rate / f->peak, f->product_share);
         for (size_t i = 0; i < f->count; i++) {
             const fm_profile_entry *e = &f->entries[i];
             char name[80];
@@ -228,8 +258,9 @@ static void print_figures(const bench_options *o, const bench_figures *f, fm_buf
         return;
     }
     fm_buffer_format(out, ", memory %.1f GB/s\n", f->bandwidth);
-    fm_buffer_format(out, "%s: median %.2f ms, best %.2f ms, %.0f tokens/s\n", o->train ? "training step" : "forward",
-                     f->median * 1e3, f->best * 1e3, tokens / f->median);
+    fm_buffer_format(out, "%s: median %.2f ms, best %.2f ms, %.0f tokens/s, %.2f GB of memory at most\n",
+                     o->train ? "training step" : "forward", f->median * 1e3, f->best * 1e3, tokens / f->median,
+                     f->memory * 1e-9);
     fm_buffer_format(out, "linear layers: %.2f GFLOP, %.1f GFLOP/s over all the time (%.0f %% of the peak),\n",
                      f->operations * 1e-9, rate, 100.0 * rate / f->peak);
     fm_buffer_format(out, "  %.1f GFLOP/s within (%.0f %%), which is %.0f %% of the time\n", f->product_rate,
@@ -300,6 +331,8 @@ int cli_bench(int argc, char **argv)
         {"tokens", 0, CLI_INTEGER, &o.tokens, "N", "of a sequence (default 128)", 2, 32768, NULL},
         {"masked", 0, CLI_INTEGER, &o.masked, "N", "rows of logits in a forward pass (default 1)", 1, 32768, NULL},
         {"batch", 0, CLI_INTEGER, &o.batch, "N", "sequences of a training step (default 16)", 1, 4096, NULL},
+        {"micro", 0, CLI_INTEGER, &o.micro, "N", "of them at once; divides --batch (default: all)", 1, 4096, NULL},
+        {"dropout", 0, CLI_NUMBER, &o.dropout, "RATE", "in a training step (default 0)", 0, 0.9, NULL},
         {"repeat", 0, CLI_INTEGER, &o.repeat, "N", "runs to take the median of (default 20)", 1, 1000, NULL},
         {"precision", 0, CLI_CHOICE, &o.precision, "P", "of the linear layers' products: f32 or bf16 (default f32)", 0,
          0, cli_precisions},
@@ -324,6 +357,10 @@ int cli_bench(int argc, char **argv)
     if (o.hidden % o.heads != 0)
         return cli_usage_error("bench", "--hidden %lld is not a multiple of --heads %lld.", (long long)o.hidden,
                                (long long)o.heads);
+    if (o.micro == 0) o.micro = o.batch;
+    if (o.batch % o.micro != 0)
+        return cli_usage_error("bench", "--batch %lld is not a multiple of --micro %lld.", (long long)o.batch,
+                               (long long)o.micro);
     if (o.masked > o.tokens)
         return cli_usage_error("bench", "--masked %lld is more than --tokens %lld.", (long long)o.masked,
                                (long long)o.tokens);

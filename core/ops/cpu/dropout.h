@@ -1,4 +1,4 @@
-/* dropout.h - the dropout loop that every instruction set compiles for itself. It is integer arithmetic and one
+/* dropout.h - the dropout loop that the instruction sets compile for themselves. It is integer arithmetic and one
  * product, so all of them keep and drop the same elements. Not for inclusion elsewhere. */
 #ifndef FM_DROPOUT_H
 #define FM_DROPOUT_H

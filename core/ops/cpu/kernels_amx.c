@@ -235,6 +235,8 @@ static const fm_int8_kernels int8_tiles = {.supported = has_int8_tiles,
 
 #undef INT8_SETS
 #define INT8_SETS &int8_tiles, &fm_int8_avx512vnni, &fm_int8_avx512
+#include "ops/cpu/avx512drop.h"
+
 #define KERNELS fm_kernels_amx
 #define NAME "amx"
 #define SUPPORTED has_tiles()

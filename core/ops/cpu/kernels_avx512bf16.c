@@ -3,6 +3,7 @@
  * of single multiply-adds in the order of k. */
 #if defined(__x86_64__)
 #include "ops/cpu/avx512bf16.h"
+#include "ops/cpu/avx512drop.h"
 
 #define KERNELS fm_kernels_avx512bf16
 #define NAME "avx512bf16"

@@ -14,12 +14,15 @@
  *   QUANTISED              what quantise writes numbers as
  *   NARROW(to, x)          writes the W integral floats x so
  *   INTEGERS(from, less)   the W int32 at `from` less an int32, as floats
+ *   DROPS                  that kernel_dropout is defined already
  *   BF16_PRODUCTS          products of bf16 (fm_product_kernels) that the file has made itself; or
  *   BF16_DOT(a, b, c)      if there is such an instruction: a * b + c of words of two bf16; then pack_rows_bf16 and
  *                          pack_columns_bf16 make such words. Otherwise bf16 are floats that were rounded.
  */
 #include "ops/cpu/bf16.h"
+#ifndef DROPS
 #include "ops/cpu/dropout.h"
+#endif
 #include "ops/cpu/kernels.h"
 
 #include <math.h>
