@@ -1,15 +1,18 @@
-/* attention.c - softmax attention of the cpu backend: one task a sequence and head, each on one thread with its own
- * scratch memory. The backward pass computes the probabilities again from the scores' log sums. */
+/* attention.c - softmax attention of the cpu backend: a task is a head of a sequence or several, on one thread with its
+ * own scratch memory. The backward pass computes the probabilities again from the scores. */
 #include "ops/cpu/cpu.h"
 
 #include <math.h>
 #include <string.h>
 
+#define HEADS_EACH 4 /* of a task */
+#define FEW 8        /* sequences, of which every head is a task, so that all threads have some */
+
 typedef struct pass {
     cpu *cpu;
-    uint32_t heads, first;
-    size_t width, stride;   /* of a head, of a row of q, k and v */
-    size_t longest, memory; /* tokens of a sequence; floats a worker */
+    uint32_t heads, each, first; /* heads; of a task at most; the first sequence's number */
+    size_t width, stride;        /* of a head, of a row of q, k and v */
+    size_t longest, memory;      /* tokens of a sequence; floats a worker */
     const uint32_t *starts;
     const float *q, *k, *v, *d_out;
     float *out, *d_q, *d_k, *d_v;
@@ -24,11 +27,41 @@ typedef struct part {
     uint32_t head, number;
 } part;
 
-static part part_at(const pass *x, size_t index)
+static size_t tasks_each(const pass *x)
 {
-    uint32_t sequence = (uint32_t)(index / x->heads), head = (uint32_t)(index % x->heads);
+    return (x->heads + x->each - 1) / x->each; /* of a sequence */
+}
+
+/* The first head of a task; *heads are how many it has. */
+static part part_at(const pass *x, size_t index, uint32_t *heads)
+{
+    uint32_t sequence = (uint32_t)(index / tasks_each(x)), head = (uint32_t)(index % tasks_each(x)) * x->each;
     size_t row = x->starts[sequence];
+    *heads = x->heads - head < x->each ? x->heads - head : x->each;
     return (part){row * x->stride + head * x->width, x->starts[sequence + 1] - row, row, head, x->first + sequence};
+}
+
+static void next_head(const pass *x, part *at)
+{
+    at->base += x->width;
+    at->head++;
+}
+
+/* Asks for row `row` of the head at `base`, to be read soon: the rows of a head lie so far apart that processors do not
+ * foresee them. */
+static void fetch(const pass *x, const float *from, size_t base, size_t row)
+{
+#if defined(__GNUC__)
+    for (size_t i = 0; i < x->width; i += 64 / sizeof *from) __builtin_prefetch(from + base + row * x->stride + i, 0);
+#endif
+}
+
+/* The same, to be written. */
+static void fetch_to(const pass *x, const float *to, size_t base, size_t row)
+{
+#if defined(__GNUC__)
+    for (size_t i = 0; i < x->width; i += 64 / sizeof *to) __builtin_prefetch(to + base + row * x->stride + i, 1);
+#endif
 }
 
 static fm_drop_stream stream_of(const pass *x, const part *at, size_t row)
@@ -70,65 +103,81 @@ static float *scratch_of(const pass *x, int worker)
     return x->cpu->scratch + (size_t)worker * x->memory;
 }
 
+static void forward_head(const pass *x, const part *at, bool last, float *weights)
+{
+    const fm_kernels *kernels = x->cpu->kernels;
+    float *memory = weights + x->longest * x->longest;
+    scores(x, at, weights, x->q, x->k, memory);
+    for (size_t i = 0; i < at->length; i++) {
+        float *row = weights + i * at->length;
+        fetch_to(x, x->out, at->base, i);
+        if (!last) {
+            fetch(x, x->q, at->base + x->width, i);
+            fetch(x, x->k, at->base + x->width, i);
+            fetch(x, x->v, at->base + x->width, i);
+        }
+        kernels->softmax(at->length, row, x->scale);
+        if (x->dropout) {
+            fm_drop_stream stream = stream_of(x, at, i);
+            kernels->dropout(at->length, row, &stream);
+        }
+    }
+    weighted(x, at, x->out, weights, false, x->v, memory);
+}
+
 static void forward_task(void *context, size_t index, int worker)
 {
     const pass *x = context;
-    const fm_kernels *kernels = x->cpu->kernels;
-    part at = part_at(x, index);
-    float *weights = scratch_of(x, worker), *memory = weights + x->longest * x->longest;
-    scores(x, &at, weights, x->q, x->k, memory);
-    for (size_t i = 0; i < at.length; i++) {
-        float *row = weights + i * at.length;
-        kernels->softmax(at.length, row, x->scale);
-        if (x->dropout) {
-            fm_drop_stream stream = stream_of(x, &at, i);
-            kernels->dropout(at.length, row, &stream);
-        }
-    }
-    weighted(x, &at, x->out, weights, false, x->v, memory);
+    uint32_t heads;
+    part at = part_at(x, index, &heads);
+    for (; heads > 0; heads--, next_head(x, &at)) forward_head(x, &at, heads == 1, scratch_of(x, worker));
 }
 
-/* Subtracts from the slopes that of the greatest probability, which softmax's gradient does not depend on: where one
- * probability is nearly 1, the difference of its slope and their mean would be hardly more than its rounding. */
-static void centre(size_t n, float *slopes, const float *probabilities)
+static void backward_head(const pass *x, const part *at, bool last, float *weights)
 {
-    size_t most = 0;
-    for (size_t j = 1; j < n; j++) most = probabilities[j] > probabilities[most] ? j : most;
-    float of_most = slopes[most];
-    for (size_t j = 0; j < n; j++) slopes[j] -= of_most;
+    const fm_kernels *kernels = x->cpu->kernels;
+    size_t square = x->longest * x->longest, length = at->length;
+    float *slopes = weights + square, *memory = slopes + square;
+
+    scores(x, at, weights, x->q, x->k, memory);
+    for (size_t i = 0; i < length; i++) {
+        float *row = weights + i * length, *dropped = slopes + i * length;
+        fetch_to(x, x->d_v, at->base, i);
+        kernels->softmax(length, row, x->scale);
+        if (x->dropout) {
+            fm_drop_stream stream = stream_of(x, at, i);
+            memcpy(dropped, row, length * sizeof(float));
+            kernels->dropout(length, dropped, &stream);
+        }
+    }
+    weighted(x, at, x->d_v, x->dropout ? slopes : weights, true, x->d_out, memory);
+    scores(x, at, slopes, x->d_out, x->v, memory);
+    for (size_t i = 0; i < length; i++) {
+        float *row = weights + i * length, *slope = slopes + i * length;
+        fetch_to(x, x->d_q, at->base, i);
+        fetch_to(x, x->d_k, at->base, i);
+        if (!last) {
+            fetch(x, x->q, at->base + x->width, i);
+            fetch(x, x->k, at->base + x->width, i);
+            fetch(x, x->v, at->base + x->width, i);
+            fetch(x, x->d_out, at->base + x->width, i);
+        }
+        if (x->dropout) {
+            fm_drop_stream stream = stream_of(x, at, i);
+            kernels->dropout(length, slope, &stream);
+        }
+        kernels->softmax_backward(length, slope, row, x->scale);
+    }
+    weighted(x, at, x->d_q, slopes, false, x->k, memory);
+    weighted(x, at, x->d_k, slopes, true, x->q, memory);
 }
 
 static void backward_task(void *context, size_t index, int worker)
 {
     const pass *x = context;
-    const fm_kernels *kernels = x->cpu->kernels;
-    part at = part_at(x, index);
-    size_t square = x->longest * x->longest;
-    float *weights = scratch_of(x, worker), *slopes = weights + square, *memory = slopes + square;
-
-    scores(x, &at, weights, x->q, x->k, memory);
-    for (size_t i = 0; i < at.length; i++) {
-        float *row = weights + i * at.length, *dropped = slopes + i * at.length;
-        kernels->softmax(at.length, row, x->scale);
-        if (x->dropout) {
-            fm_drop_stream stream = stream_of(x, &at, i);
-            memcpy(dropped, row, at.length * sizeof(float));
-            kernels->dropout(at.length, dropped, &stream);
-        }
-    }
-    weighted(x, &at, x->d_v, x->dropout ? slopes : weights, true, x->d_out, memory);
-    scores(x, &at, slopes, x->d_out, x->v, memory);
-    for (size_t i = 0; i < at.length; i++) {
-        float *row = weights + i * at.length, *slope = slopes + i * at.length;
-        if (x->dropout) {
-            fm_drop_stream stream = stream_of(x, &at, i);
-            kernels->dropout(at.length, slope, &stream);
-        }
-        centre(at.length, slope, row);
-        kernels->softmax_backward(at.length, slope, row, kernels->dot(at.length, row, slope), x->scale);
-    }
-    weighted(x, &at, x->d_q, slopes, false, x->k, memory);
-    weighted(x, &at, x->d_k, slopes, true, x->q, memory);
+    uint32_t heads;
+    part at = part_at(x, index, &heads);
+    for (; heads > 0; heads--, next_head(x, &at)) backward_head(x, &at, heads == 1, scratch_of(x, worker));
 }
 
 /* Floats that a worker needs: `squares` squares of the longest sequence, and what a product packs. SIZE_MAX if the
@@ -151,6 +200,7 @@ static bool begin(pass *x, fm_backend *b, fm_tensor q, fm_tensor k, fm_tensor v,
     size_t longest = packing->longest, width = q.cols / heads;
     *x = (pass){.cpu = c,
                 .heads = heads,
+                .each = packing->starts.rows > FEW ? HEADS_EACH : 1,
                 .first = packing->first,
                 .width = width,
                 .stride = q.cols,
@@ -165,9 +215,9 @@ static bool begin(pass *x, fm_backend *b, fm_tensor q, fm_tensor k, fm_tensor v,
     return cpu_scratch(c, (size_t)fm_pool_threads(c->pool), x->memory);
 }
 
-static size_t tasks_of(const fm_packing *packing, uint32_t heads)
+static size_t tasks_of(const pass *x, const fm_packing *packing)
 {
-    return (size_t)(packing->starts.rows - 1) * heads;
+    return (size_t)(packing->starts.rows - 1) * tasks_each(x);
 }
 
 void cpu_attention(fm_backend *b, fm_tensor out, fm_tensor q, fm_tensor k, fm_tensor v, uint32_t heads,
@@ -176,7 +226,7 @@ void cpu_attention(fm_backend *b, fm_tensor out, fm_tensor q, fm_tensor k, fm_te
     pass x;
     if (!begin(&x, b, q, k, v, heads, dropout, packing, 1)) return;
     x.out = cpu_floats(x.cpu, out);
-    fm_pool_run(x.cpu->pool, tasks_of(packing, heads), forward_task, &x);
+    fm_pool_run(x.cpu->pool, tasks_of(&x, packing), forward_task, &x);
 }
 
 void cpu_attention_backward(fm_backend *b, fm_tensor d_q, fm_tensor d_k, fm_tensor d_v, fm_tensor d_out, fm_tensor q,
@@ -189,5 +239,5 @@ void cpu_attention_backward(fm_backend *b, fm_tensor d_q, fm_tensor d_k, fm_tens
     x.d_q = cpu_floats(x.cpu, d_q);
     x.d_k = cpu_floats(x.cpu, d_k);
     x.d_v = cpu_floats(x.cpu, d_v);
-    fm_pool_run(x.cpu->pool, tasks_of(packing, heads), backward_task, &x);
+    fm_pool_run(x.cpu->pool, tasks_of(&x, packing), backward_task, &x);
 }

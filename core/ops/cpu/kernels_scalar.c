@@ -145,9 +145,13 @@ static float dot(size_t n, const float *a, const float *b)
     return (float)sum;
 }
 
-static void softmax_backward(size_t n, float *d, const float *p, float shift, float by)
+static void softmax_backward(size_t n, float *d, const float *p, float by)
 {
-    for (size_t i = 0; i < n; i++) d[i] = p[i] * (d[i] - shift) * by;
+    size_t most = 0;
+    for (size_t i = 1; i < n; i++) most = p[i] > p[most] ? i : most;
+    double of_most = d[most], mean = 0.0;
+    for (size_t i = 0; i < n; i++) mean += p[i] * (d[i] - of_most);
+    for (size_t i = 0; i < n; i++) d[i] = (float)(p[i] * (d[i] - of_most - mean) * by);
 }
 
 static float log_sum_exp(size_t n, const float *x, float value, uint32_t *above)

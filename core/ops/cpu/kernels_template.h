@@ -321,9 +321,18 @@ static float dot(size_t n, const float *a, const float *b)
     return sum_of(sum);
 }
 
-static void softmax_backward(size_t n, float *d, const float *p, float shift, float by)
+static void softmax_backward(size_t n, float *d, const float *p, float by)
 {
-#define BODY(load, save) save(d + i, MUL(MUL(load(p + i), SUB(load(d + i), SET1(shift))), SET1(by)));
+    float most = largest(n, p);
+    size_t at = 0;
+    while (at + 1 < n && p[at] != most) at++;
+    vf of_most = SET1(d[at]), sum = SET1(0.0f);
+    /* Lanes past the end have a p of zero. */
+#define BODY(load, save) sum = FMA(load(p + i), SUB(load(d + i), of_most), sum);
+    EACH(n, BODY);
+#undef BODY
+    vf mean = SET1(sum_of(sum));
+#define BODY(load, save) save(d + i, MUL(MUL(load(p + i), SUB(SUB(load(d + i), of_most), mean)), SET1(by)));
     EACH(n, BODY);
 #undef BODY
 }
