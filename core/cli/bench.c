@@ -10,7 +10,7 @@ typedef struct bench_options {
     const char *model, *set;
     int64_t layers, hidden, heads, feed_forward, vocab, tokens, masked, batch, micro, repeat, threads;
     double dropout;
-    int precision;
+    int precision, dtype;
     bool peak, train, json, quiet;
 } bench_options;
 
@@ -136,6 +136,19 @@ static fm_status measure(const bench_options *o, fm_network *network, fm_backend
     return FM_OK;
 }
 
+/* An inference on int8 weights that were rounded from these; *data and *weights are to be freed after it. */
+static fm_status open_int8(fm_network **network, const fm_config *config, const fm_parameters *parameters,
+                           fm_backend *backend, const fm_room *room, const float *const *values, uint8_t **data,
+                           fm_weights *weights, fm_error *err)
+{
+    size_t size;
+    fm_safetensors *file;
+    fm_status status = fm_weights_build(data, &size, parameters, values, FM_STORED_I8, err);
+    if (!status) status = fm_safetensors_from_memory(&file, *data, size, "The model", err);
+    if (!status) status = fm_weights_load(weights, parameters, file, "The model", err);
+    return status ? status : fm_network_open(network, config, parameters, backend, room, weights, err);
+}
+
 static fm_status run_model(const bench_options *o, fm_backend *backend, bench_figures *f, fm_error *err)
 {
     const fm_config config = {.vocab_size = (uint32_t)o->vocab,
@@ -150,6 +163,8 @@ static fm_status run_model(const bench_options *o, fm_backend *backend, bench_fi
     fm_parameters parameters = {0};
     fm_collator collator = {0};
     fm_network *network = NULL;
+    fm_weights weights = {0};
+    uint8_t *data = NULL;
     float *values = NULL;
     const float **pointers = NULL;
     fm_status status = fm_parameters_make(&parameters, &config, err);
@@ -164,7 +179,9 @@ static fm_status run_model(const bench_options *o, fm_backend *backend, bench_fi
         fm_batch *b = &collator.batch;
         const fm_room room = {b->tokens, b->sequences, b->masked, o->train};
         for (size_t i = 0; i < parameters.count; i++) pointers[i] = values + parameters.list[i].offset;
-        status = fm_network_create(&network, &config, &parameters, backend, &room, pointers, err);
+        status = o->dtype == FM_DTYPE_INT8
+                     ? open_int8(&network, &config, &parameters, backend, &room, pointers, &data, &weights, err)
+                     : fm_network_create(&network, &config, &parameters, backend, &room, pointers, err);
         if (o->train) { /* the network has its own */
             fm_free(values);
             values = NULL;
@@ -172,6 +189,8 @@ static fm_status run_model(const bench_options *o, fm_backend *backend, bench_fi
         if (!status) status = measure(o, network, backend, b, f, err);
     }
     fm_network_destroy(network);
+    fm_weights_free(&weights);
+    fm_free(data);
     free(pointers);
     fm_free(values);
     fm_collator_free(&collator);
@@ -185,10 +204,15 @@ static void entry_name(const fm_profile_entry *e, char *name, size_t size)
     else snprintf(name, size, "%s", e->name);
 }
 
+static const char *precision_of(const bench_options *o)
+{
+    return o->dtype == FM_DTYPE_INT8 ? "int8" : cli_precisions[o->precision];
+}
+
 static void print_json(const bench_options *o, const bench_figures *f, double rate, double tokens, fm_buffer *out)
 {
     fm_buffer_format(out, "{\"instruction_set\": \"%s\", \"threads\": %d, \"precision\": \"%s\", \"peak_gflops\": %.1f",
-                     f->set, f->threads, cli_precisions[o->precision], f->peak);
+                     f->set, f->threads, precision_of(o), f->peak);
     if (!o->peak) {
         fm_buffer_format(
             out,
@@ -252,7 +276,7 @@ static void print_figures(const bench_options *o, const bench_figures *f, fm_buf
         return;
     }
     fm_buffer_format(out, "%s, %d thread%s: %s peak %.1f GFLOP/s", f->set, f->threads, f->threads > 1 ? "s" : "",
-                     cli_precisions[o->precision], f->peak);
+                     precision_of(o), f->peak);
     if (o->peak) {
         fm_buffer_text(out, "\n");
         return;
@@ -303,7 +327,7 @@ static int bench(bench_options *o)
     }
     f.set = fm_cpu_instruction_set(cpu);
     f.threads = fm_pool_threads(fm_cpu_pool(cpu));
-    f.peak = fm_cpu_peak(cpu, (fm_precision)o->precision);
+    f.peak = o->dtype == FM_DTYPE_INT8 ? fm_cpu_peak_int8(cpu) : fm_cpu_peak(cpu, (fm_precision)o->precision);
     if (!o->peak) {
         f.bandwidth = fm_cpu_bandwidth(cpu);
         status = run_model(o, backend, &f, &err);
@@ -336,6 +360,8 @@ int cli_bench(int argc, char **argv)
         {"repeat", 0, CLI_INTEGER, &o.repeat, "N", "runs to take the median of (default 20)", 1, 1000, NULL},
         {"precision", 0, CLI_CHOICE, &o.precision, "P", "of the linear layers' products: f32 or bf16 (default f32)", 0,
          0, cli_precisions},
+        {"dtype", 0, CLI_CHOICE, &o.dtype, "TYPE",
+         "of a forward pass: auto and fp32 are as --precision says, q8 is int8", 0, 0, cli_dtypes},
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
         {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print one JSON object", 0, 0, NULL},
@@ -361,6 +387,8 @@ int cli_bench(int argc, char **argv)
     if (o.batch % o.micro != 0)
         return cli_usage_error("bench", "--batch %lld is not a multiple of --micro %lld.", (long long)o.batch,
                                (long long)o.micro);
+    if (o.dtype == FM_DTYPE_INT8 && (o.train || o.precision != 0))
+        return cli_usage_error("bench", "--dtype q8 does not go with --train or --precision; leave one of them out.");
     if (o.masked > o.tokens)
         return cli_usage_error("bench", "--masked %lld is more than --tokens %lld.", (long long)o.masked,
                                (long long)o.tokens);

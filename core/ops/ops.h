@@ -150,6 +150,8 @@ bool fm_cpu_has(const char *instruction_set);
 bool fm_cpu_check(const char *instruction_set);
 /* Multiply-add peak of the backend's threads in GFLOP/s, from loops that stay in registers. */
 double fm_cpu_peak(fm_backend *backend, fm_precision precision);
+/* The same of int8 products, in GOP/s: tiles on numbers that stay in the first cache. */
+double fm_cpu_peak_int8(fm_backend *backend);
 /* What its threads read and write of memory, in GB/s, when they add one long row to another. 0 without memory. */
 double fm_cpu_bandwidth(fm_backend *backend);
 

@@ -1,5 +1,5 @@
-/* forward.mjs - the f32 forward pass of DistilBERT's shape, batch 1, one masked row: `fillmask bench` against
- * onnxruntime-node and, with --python, PyTorch. Every round measures each of them once, one after the other, so that
+/* forward.mjs - the forward pass of DistilBERT's shape, batch 1, one masked row, in f32 or with --dtype q8 in int8:
+ * `fillmask bench` against onnxruntime-node and, with --python, PyTorch (always f32). Every round measures each of them once, one after the other, so that
  * what else the machine does falls on all alike; a ratio is the median of the rounds' ratios. See README.md. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -28,8 +28,8 @@ export async function runSession(session, ids, row) {
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
-function runFillmask(program, threads, tokens, repeat) {
-  const args = ['bench', '--json', '--threads', threads, '--tokens', tokens, '--repeat', repeat].map(String);
+function runFillmask({ program, tokens, repeat, dtype }, threads) {
+  const args = ['bench', '--json', '--threads', threads, '--tokens', tokens, '--repeat', repeat, '--dtype', dtype].map(String);
   const result = spawnSync(program, args, { encoding: 'utf8' });
   if (result.status !== 0) throw new Error(`${program} ${args.join(' ')}: ${result.error?.message ?? result.stderr}`);
   return JSON.parse(result.stdout);
@@ -66,13 +66,13 @@ async function torchPeer(python, threads, tokens) {
 
 /* All peers of one number of threads, round by round. Returns a row of the table for each. */
 async function compare(options, model, threads) {
-  const { program, tokens, rounds, repeat } = options;
+  const { tokens, rounds, repeat } = options, form = options.dtype === 'q8' ? 'int8' : options.form;
   const peers = [];
-  for (const head of options.heads) peers.push(await onnxPeer(model, head, options.form, threads, tokens));
+  for (const head of options.heads) peers.push(await onnxPeer(model, head, form, threads, tokens));
   if (options.python) peers.push(await torchPeer(options.python, threads, tokens));
   const ours = [], theirs = peers.map(() => []);
   for (let round = 0; round < rounds; round++) {
-    ours.push(runFillmask(program, threads, tokens, repeat));
+    ours.push(runFillmask(options, threads));
     for (const [i, peer] of peers.entries()) theirs[i].push(await peer.measure(repeat));
     process.stderr.write(`\r${threads} threads: round ${round + 1} of ${rounds} `);
   }
@@ -106,6 +106,7 @@ const HELP = `Usage: node forward.mjs [options]
   --tokens N       length of the sequence (default 128)
   --heads LIST     onnxruntime's graphs: one, early, all (default one; see onnx_graph.mjs)
   --form NAME      how they are spelt: fused or standard (default fused)
+  --dtype TYPE     fp32, or q8: int8, and a dynamically quantised graph (default fp32)
   --python PATH    also measure PyTorch, with this Python
   --program PATH   fillmask (default build/fillmask)
   --json           print one JSON array`;
@@ -113,7 +114,7 @@ const HELP = `Usage: node forward.mjs [options]
 function readOptions() {
   const text = (value) => ({ type: 'string', default: value });
   const { values } = parseArgs({ options: { threads: text('1,2'), rounds: text('9'), repeat: text('15'),
-    tokens: text('128'), heads: text('one'), form: text('fused'), python: { type: 'string' }, program: text(PROGRAM),
+    tokens: text('128'), heads: text('one'), form: text('fused'), dtype: text('fp32'), python: { type: 'string' }, program: text(PROGRAM),
     json: { type: 'boolean' }, help: { type: 'boolean' } } });
   if (values.help) {
     console.log(HELP);
@@ -122,7 +123,7 @@ function readOptions() {
   const counts = Object.fromEntries(['rounds', 'repeat', 'tokens'].map((name) => [name, Number(values[name])]));
   const threads = values.threads.split(',').map(Number), heads = values.heads.split(',');
   const good = [...threads, ...Object.values(counts)].every((n) => Number.isInteger(n) && n > 0) &&
-    heads.every((x) => ['one', 'early', 'all'].includes(x)) && ['fused', 'standard'].includes(values.form);
+    heads.every((x) => ['one', 'early', 'all'].includes(x)) && ['fused', 'standard'].includes(values.form) && ['fp32', 'q8'].includes(values.dtype);
   if (!good) throw new Error(`An option is out of its range.\n${HELP}`);
   return { ...values, ...counts, threads, heads };
 }

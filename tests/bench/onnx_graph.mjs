@@ -9,9 +9,12 @@
  * `form` says how it is spelt:
  *   fused     with the com.microsoft operators that ONNX Runtime itself fuses BERT into (Attention,
  *             SkipLayerNormalization, BiasGelu);
- *   standard  with ONNX operators alone (LayerNormalization, Gelu, MatMul, Softmax).
+ *   standard  with ONNX operators alone (LayerNormalization, Gelu, MatMul, Softmax);
+ *   int8      as fused, with the products that its dynamic quantisation puts in (DynamicQuantizeMatMul, QAttention):
+ *             weights in int8 with a scale a column, inputs rounded to uint8 with one scale each time.
  *
- * Usage: node onnx_graph.mjs FILE [--head all|one|early] [--form fused|standard] [--tokens N] [--model FOLDER]
+ * Usage: node onnx_graph.mjs FILE [--head all|one|early] [--form fused|standard|int8] [--tokens N]
+ *   [--model FOLDER]
  * Without a model folder (config.json and an f32 model.safetensors) it has DistilBERT's shape and random weights. */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -34,7 +37,7 @@ const message = (field, chunks) => {
 };
 const text = (field, string) => message(field, [new TextEncoder().encode(string)]);
 
-const FLOAT = 1, INT64 = 7; // TensorProto.DataType
+const FLOAT = 1, INT8 = 3, INT64 = 7; // TensorProto.DataType
 
 const attribute = (name, value) => {
   const head = text(1, name);
@@ -52,9 +55,9 @@ class Graph {
   chunks = [];
   count = 0;
 
-  /* A constant of floats, or of integers if `data` is an ordinary array. */
+  /* A constant of floats, of an Int8Array, or of 64-bit integers if `data` is an ordinary array. */
   constant(name, shape, data) {
-    const type = Array.isArray(data) ? INT64 : FLOAT;
+    const type = Array.isArray(data) ? INT64 : data instanceof Int8Array ? INT8 : FLOAT;
     const raw = type === INT64 ? BigInt64Array.from(data.map(BigInt)) : data;
     const bytes = new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
     const tensor = [...shape.flatMap((size) => integer(1, size)), ...integer(2, type), ...text(8, name),
@@ -63,10 +66,11 @@ class Graph {
     return name;
   }
 
-  /* A node with one output, whose name is returned. "com.microsoft.X" is in that domain. */
-  node(operator, inputs, attributes = {}, output = `${operator}_${this.count++}`) {
+  /* A node; its output, or the first of several, is returned. "com.microsoft.X" is in that domain. */
+  node(operator, inputs, attributes = {}, output = `${operator}_${this.count++}`, more = []) {
     const at = operator.lastIndexOf('.');
-    const fields = [...inputs.flatMap((name) => text(1, name)), ...text(2, output), ...text(3, output),
+    const outputs = [output, ...more].flatMap((name) => text(2, name));
+    const fields = [...inputs.flatMap((name) => text(1, name)), ...outputs, ...text(3, output),
       ...text(4, operator.slice(at + 1)), ...(at < 0 ? [] : text(7, operator.slice(0, at))),
       ...Object.entries(attributes).flatMap(([name, value]) => message(5, attribute(name, value)))];
     this.chunks.push(...message(1, fields));
@@ -176,14 +180,20 @@ function joined(vectors) {
  * (1, rows, vocabulary). */
 export function buildGraph({ config, weights, tokens = 128, head = 'one', form = 'fused' }) {
   const { dim, n_heads: heads, vocab_size: vocab } = config;
-  const fused = form === 'fused';
+  const int8 = form === 'int8', fused = int8 || form === 'fused';
   const g = new Graph();
   const vector = (name) => g.constant(name, [weights.get(name).length], weights.get(name));
-  const matrix = (name, names, into) => {
-    const parts = names.map((x) => weights.get(`${x}.weight`));
-    return g.constant(name, [into, parts.reduce((sum, x) => sum + x.length / into, 0)], turned(parts, into));
+  /* A matrix (into, columns) of int8, and its scales. */
+  const quantised = (name, values, into) => {
+    const columns = values.length / into, scales = new Float32Array(columns), bytes = new Int8Array(values.length);
+    values.forEach((x, i) => { scales[i % columns] = Math.max(scales[i % columns], Math.abs(x) / 127); });
+    values.forEach((x, i) => { bytes[i] = Math.round(x / scales[i % columns]); });
+    return [g.constant(name, [into, columns], bytes), g.constant(`${name}.scale`, [columns], scales)];
   };
-  const product = (x, name, into) => g.node('MatMul', [x, matrix(`${name}.turned`, [name], into)]);
+  const multiply = (x, name, values, into) => (int8
+    ? g.node('com.microsoft.DynamicQuantizeMatMul', [x, ...quantised(name, values, into)])
+    : g.node('MatMul', [x, g.constant(name, [into, values.length / into], values)]));
+  const product = (x, name, into) => multiply(x, `${name}.turned`, turned([weights.get(`${name}.weight`)], into), into);
   const linear = (x, name, into) => g.node('Add', [product(x, name, into), vector(`${name}.bias`)]);
   const norm = (x, name) => g.node('LayerNormalization', [x, vector(`${name}.weight`), vector(`${name}.bias`)],
     { axis: -1, epsilon: 1e-12 });
@@ -205,10 +215,15 @@ export function buildGraph({ config, weights, tokens = 128, head = 'one', form =
     return g.node('Reshape', [g.node('Transpose', [g.node('MatMul', [shares, v])], { perm: [0, 2, 1, 3] }), 'merge']);
   };
   const fusedAttention = (x, layer) => {
-    const names = LINEAR.slice(0, 3).map((name) => `${layer}.${name}`);
-    const bias = joined(names.map((name) => weights.get(`${name}.bias`)));
-    return g.node('com.microsoft.Attention', [x, matrix(`${layer}.qkv`, names, dim),
-      g.constant(`${layer}.qkv.bias`, [3 * dim], bias)], { num_heads: heads });
+    const names = LINEAR.slice(0, 3).map((name) => `${layer}.${name}`), all = `${layer}.qkv`;
+    const values = turned(names.map((name) => weights.get(`${name}.weight`)), dim);
+    const bias = g.constant(`${all}.bias`, [3 * dim], joined(names.map((name) => weights.get(`${name}.bias`))));
+    if (!int8)
+      return g.node('com.microsoft.Attention', [x, g.constant(all, [dim, 3 * dim], values), bias], { num_heads: heads });
+    const [scale, zero] = [`${all}.in.scale`, `${all}.in.zero`];
+    const rounded = g.node('DynamicQuantizeLinear', [x], {}, `${all}.in`, [scale, zero]);
+    const [matrix, scales] = quantised(all, values, dim);
+    return g.node('com.microsoft.QAttention', [rounded, matrix, bias, scale, scales, '', zero], { num_heads: heads });
   };
 
   if (!fused) {
@@ -234,7 +249,7 @@ export function buildGraph({ config, weights, tokens = 128, head = 'one', form =
   }
   if (head === 'one') x = oneRow(x);
   x = norm(gelu(x, 'vocab_transform', dim), 'vocab_layer_norm');
-  x = g.node('MatMul', [x, g.constant('word.turned', [dim, vocab], turned([word], dim))]);
+  x = multiply(x, 'word.turned', turned([word], dim), dim);
   g.node('Add', [x, vector('vocab_projector.bias')], {}, 'logits');
   g.output('logits', FLOAT, [1, head === 'all' ? tokens : 1, vocab]);
   return g.model();
@@ -252,9 +267,9 @@ function main() {
     options: { head: { type: 'string', default: 'one' }, form: { type: 'string', default: 'fused' },
       tokens: { type: 'string', default: '128' }, model: { type: 'string' } },
   });
-  const known = ['all', 'one', 'early'].includes(values.head) && ['fused', 'standard'].includes(values.form);
+  const known = ['all', 'one', 'early'].includes(values.head) && ['fused', 'standard', 'int8'].includes(values.form);
   if (positionals.length !== 1 || !known || !(Number(values.tokens) > 0)) {
-    console.error('Usage: node onnx_graph.mjs FILE [--head all|one|early] [--form fused|standard] [--tokens N] ' +
+    console.error('Usage: node onnx_graph.mjs FILE [--head all|one|early] [--form fused|standard|int8] [--tokens N] ' +
       '[--model FOLDER]');
     process.exit(2);
   }

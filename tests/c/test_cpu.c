@@ -253,6 +253,117 @@ static void check_linear(rig *r)
     }
 }
 
+/* ---- linear layers of int8 weights ---- */
+
+typedef struct int8_matrix {
+    fm_tensor at;
+    int8_t *values;
+    float *scales;
+} int8_matrix;
+
+static int8_matrix random_int8(rig *r, uint32_t rows, uint32_t cols, int most)
+{
+    int8_matrix w = {{0, FM_I8, rows, cols, 0}, malloc((size_t)rows * cols), malloc(rows * sizeof(float))};
+    assert_true(w.values && w.scales);
+    fm_random random = fm_random_seeded(++r->seed, (uint32_t)most);
+    for (size_t i = 0; i < (size_t)rows * cols; i++)
+        w.values[i] = (int8_t)((int)fm_random_below(&random, 2 * (uint32_t)most + 1) - most);
+    w.values[0] = (int8_t)(most > 63 ? -128 : 63);
+    for (size_t i = 0; i < rows; i++) w.scales[i] = 0.01f + 0.001f * (float)(i % 7);
+    assert_int_equal(r->ops->import_int8(r->backend, w.values, w.scales, rows, cols, &w.at.buffer, NULL), FM_OK);
+    return w;
+}
+
+static void drop_int8(rig *r, int8_matrix w)
+{
+    drop_tensor(r, w.at);
+    free(w.values);
+    free(w.scales);
+}
+
+/* What a row becomes, as the header says: integers, and their scale. */
+static double round_row(size_t n, double *to, const float *x)
+{
+    float most = 0.0f;
+    for (size_t i = 0; i < n; i++) most = fmaxf(most, fabsf(x[i]));
+    for (size_t i = 0; i < n; i++) to[i] = nearbyintf(x[i] * (127.0f / most));
+    return most / 127.0f;
+}
+
+/* Weights beyond -63..63 become floats on some sets: then x is not rounded, and may be off by half a step. */
+static void check_int8_of(rig *r, const uint32_t shape[3], int most)
+{
+    uint32_t m = shape[0], n = shape[1], k = shape[2];
+    array x = random_array(r, m, k), bias = random_array(r, 1, n), y = random_array(r, m, n);
+    int8_matrix w = random_int8(r, n, k, most);
+    double *row = zeros(k);
+    for (int kind = 0; kind < 3; kind++) { /* plain; bias; gelu */
+        double *right = zeros(size_of(y.at)), *scale = zeros(size_of(y.at));
+        for (size_t i = 0; i < m; i++) {
+            double step = round_row(k, row, x.x + i * k);
+            for (size_t j = 0; j < n; j++) {
+                double sum = 0.0, magnitude = 0.0, start = kind > 0 ? bias.x[j] : 0.0;
+                for (size_t l = 0; l < k; l++) {
+                    sum += row[l] * w.values[j * k + l];
+                    magnitude += fabs((double)w.values[j * k + l]);
+                }
+                sum = sum * step * w.scales[j];
+                scale[i * n + j] = 4e-7 * (fabs(sum) + fabs(start) + 1.0);
+                if (most > 63)
+                    scale[i * n + j] += 0.57 * magnitude * step * w.scales[j]; /* gelu's slope is below 1.13 */
+                right[i * n + j] = kind == 2 ? gelu(sum + start) : sum + start;
+            }
+        }
+        r->ops->linear(r->backend, y.at, x.at, w.at, kind > 0 ? bias.at : FM_NO_TENSOR,
+                       kind == 2 ? FM_EPILOGUE_GELU : FM_EPILOGUE_NONE, FM_NO_TENSOR);
+        expect(r, "linear of int8", y, right, scale, 1.0);
+    }
+    free(row);
+    drop_array(r, x);
+    drop_array(r, y);
+    drop_array(r, bias);
+    drop_int8(r, w);
+}
+
+static void check_int8(rig *r)
+{
+    static const uint32_t deep[] = {1, 2, 65601}; /* too deep for sums of 32 bits */
+    for (size_t s = 0; s < SHAPES; s++) {
+        check_int8_of(r, product_shapes[s], 63);
+        check_int8_of(r, product_shapes[s], 127);
+    }
+    check_int8_of(r, deep, 127);
+}
+
+/* A row that is not finite spoils its own row of the result, and no other. */
+static void check_int8_special(rig *r)
+{
+    enum { M = 5, N = 37, K = 67 };
+    array x = random_array(r, M, K), y = random_array(r, M, N);
+    int8_matrix w = random_int8(r, N, K, 63);
+    x.x[2 * K + 3] = NAN;
+    x.x[4 * K] = -INFINITY;
+    for (size_t i = 0; i < K; i++) x.x[i] = 0.0f;
+    r->ops->write(r->backend, x.at, x.x);
+    r->ops->linear(r->backend, y.at, x.at, w.at, FM_NO_TENSOR, FM_EPILOGUE_NONE, FM_NO_TENSOR);
+    r->ops->read(r->backend, y.at, y.x);
+    for (size_t i = 0; i < M; i++)
+        for (size_t j = 0; j < N; j++) {
+            float value = y.x[i * N + j];
+            assert_true(i == 2 || i == 4 ? isnan(value) : isfinite(value) && (i > 0 || value == 0.0f));
+        }
+    drop_array(r, x);
+    drop_array(r, y);
+    drop_int8(r, w);
+}
+
+static void linear_of_int8(void **state)
+{
+    (void)state;
+    everywhere(check_int8);
+    everywhere(check_int8_special);
+}
+
 static void linear(void **state)
 {
     (void)state;
@@ -677,10 +788,35 @@ static void check_gather(rig *r)
     drop_tensor(r, rows);
 }
 
+static void check_embedding_of_int8(rig *r)
+{
+    enum { WORDS = 50, WIDTH = 37 };
+    packed p = pack(r);
+    uint32_t ids[400];
+    for (uint32_t t = 0; t < p.tokens; t++) ids[t] = t * 7 % WORDS;
+    int8_matrix word = random_int8(r, WORDS, WIDTH, 63);
+    array position = random_array(r, LONGEST + 2, WIDTH), out = random_array(r, p.tokens, WIDTH);
+    fm_tensor id = words(r, ids, p.tokens, 1);
+    double *right = zeros(size_of(out.at));
+    for (size_t t = 0; t < p.tokens; t++)
+        for (size_t i = 0; i < WIDTH; i++) {
+            float value = (float)word.values[ids[t] * (size_t)WIDTH + i] * word.scales[ids[t]];
+            right[t * WIDTH + i] = value + position.x[p.place[2 * t + 1] * (size_t)WIDTH + i];
+        }
+    r->ops->embedding(r->backend, out.at, word.at, position.at, id, &p.of);
+    expect(r, "embedding of int8", out, right, NULL, 1e-6);
+    drop_tensor(r, id);
+    drop_array(r, position);
+    drop_array(r, out);
+    drop_int8(r, word);
+    unpack(r, &p);
+}
+
 static void embedding_and_gather(void **state)
 {
     (void)state;
     everywhere(check_embedding);
+    everywhere(check_embedding_of_int8);
     everywhere(check_gather);
 }
 
@@ -958,19 +1094,13 @@ static void measures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear),
-        cmocka_unit_test(linear_backward),
-        cmocka_unit_test(bf16_products_are_the_same_on_every_set),
-        cmocka_unit_test(slopes_of_gelu),
-        cmocka_unit_test(attention),
-        cmocka_unit_test(layer_norm),
-        cmocka_unit_test(embedding_and_gather),
-        cmocka_unit_test(mlm_loss),
-        cmocka_unit_test(optimizer),
-        cmocka_unit_test(views_and_reuse),
-        cmocka_unit_test(an_error_waits_for_finish),
-        cmocka_unit_test(forced_sets),
-        cmocka_unit_test(unknown_sets),
+        cmocka_unit_test(linear),          cmocka_unit_test(linear_of_int8),
+        cmocka_unit_test(linear_backward), cmocka_unit_test(bf16_products_are_the_same_on_every_set),
+        cmocka_unit_test(slopes_of_gelu),  cmocka_unit_test(attention),
+        cmocka_unit_test(layer_norm),      cmocka_unit_test(embedding_and_gather),
+        cmocka_unit_test(mlm_loss),        cmocka_unit_test(optimizer),
+        cmocka_unit_test(views_and_reuse), cmocka_unit_test(an_error_waits_for_finish),
+        cmocka_unit_test(forced_sets),     cmocka_unit_test(unknown_sets),
         cmocka_unit_test(measures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -138,6 +138,38 @@ void cpu_int8_linear(cpu *c, const cpu_int8_product *p)
     fm_pool_run(c->pool, x.across * ((p->m + PIECE_ROWS - 1) / PIECE_ROWS), piece_task, &x);
 }
 
+/* ---- the machine's peak ---- */
+
+#define SPIN_DEPTH 512
+#define SPIN_ROUNDS 20000
+
+static void spin_task(void *context, size_t index, int worker)
+{
+    (void)index;
+    (void)worker;
+    const fm_int8_kernels *kernels = context;
+    static const int16_t a[32 * (SPIN_DEPTH + UNIT)];
+    static const uint8_t b[32 * SPIN_DEPTH];
+    int32_t sums[MOST_TILE];
+    if (kernels->begin) kernels->begin();
+    for (size_t i = 0; i < SPIN_ROUNDS; i++) kernels->tile(kernels->mr, SPIN_DEPTH, a, SPIN_DEPTH + UNIT, b, sums);
+    if (kernels->end) kernels->end();
+}
+
+double fm_cpu_peak_int8(fm_backend *backend)
+{
+    cpu *c = (cpu *)backend;
+    size_t threads = (size_t)fm_pool_threads(c->pool);
+    double operations = 2.0 * c->int8->mr * c->int8->nr * SPIN_DEPTH * SPIN_ROUNDS * (double)threads, best = 0.0;
+    for (int i = 0; i < 5; i++) {
+        double start = fm_seconds();
+        fm_pool_run(c->pool, threads, spin_task, (void *)(uintptr_t)c->int8);
+        double rate = operations / (fm_seconds() - start) * 1e-9;
+        best = rate > best ? rate : best;
+    }
+    return best;
+}
+
 /* ---- rows ---- */
 
 void cpu_int8_row(size_t n, float *to, const int8_t *from, float scale)
