@@ -3,7 +3,7 @@
 // screens; and in Firefox, that each tab works.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -89,12 +89,46 @@ async function downloaded(page, button) {
   return { name: download.suggestedFilename(), bytes: readFileSync(await download.path()) };
 }
 
-const candidates = (page) => page.$$eval('#fill-cards .card', (cards) => cards.map((card) => [...card.querySelectorAll('.what')].map((what) => what.textContent)));
-/** Waits until the first candidate of each mask is what it should be. */
-const shows = (page, best) => page.waitForFunction(
-  (best) => JSON.stringify([...document.querySelectorAll('#fill-cards .card')].map((card) => card.querySelector('.what')?.textContent)) === JSON.stringify(best),
-  best, { timeout: 20_000 });
-const words = (found) => found.map((filling) => filling.token_str);
+/** Repeats a check until it holds. */
+async function eventually(check) {
+  for (const start = Date.now(); ; await new Promise((resolve) => setTimeout(resolve, 50))) {
+    try {
+      return await check();
+    } catch (error) {
+      if (Date.now() - start > 30_000) throw error;
+    }
+  }
+}
+
+/** The lists of candidates that the page shows. */
+const shown = (page, selector = '#fill-cards ol') => page.$$eval(selector, (lists) => lists.map((list) => [...list.querySelectorAll('.what')].map((what) => what.textContent)));
+
+/**
+ * That a list has what the native program lists, best first. Instruction sets round int8 a little otherwise, so that two
+ * that are as good as each other may change places.
+ * @param {string[]} found
+ * @param {{token_str?: string, sequence: string, score: number}[]} fillings some more than were shown
+ */
+function agrees(found, fillings) {
+  const scores = new Map(fillings.map(({ token_str, sequence, score }) => [token_str ?? sequence, score]));
+  assert.ok(found.length > 0);
+  found.forEach((what, i) => assert.ok(Math.abs(scores.get(what) / fillings[i].score - 1) < 0.08, `${found.join(', ')} instead of ${[...scores.keys()].join(', ')}`));
+}
+
+/** The native program's fillings: more of them than the page shows. */
+const fillings = (text, ...args) => native('fill', '--json', '-k', '12', ...args, text);
+
+/** Waits until the page shows the native program's fillings of a text, for each mask. */
+const fills = (page, text, ...args) => eventually(async () => {
+  const lists = await shown(page), all = fillings(text, ...args);
+  const expected = Array.isArray(all[0]) ? all : [all];
+  assert.equal(lists.length, expected.length);
+  lists.forEach((list, i) => agrees(list, expected[i]));
+  return lists;
+});
+
+const usual = 'This movie was really [MASK].'; // as the page starts
+
 /** The address, once it says what is shown. */
 const share = (page, state) => page.waitForFunction((hash) => location.hash === hash, `#fill?${new URLSearchParams(state)}`).then(() => page.url());
 
@@ -102,11 +136,9 @@ test('Fill: typing, masking, targets, taking candidates, links', rules, async ()
   const { address } = await served();
   const page = await opened(address);
   const text = 'The cat sat on the [MASK].';
-  const expected = words(native('fill', '--json', text));
   await page.fill('#fill-text', text);
-  await shows(page, [expected[0]]);
-  assert.deepEqual(await candidates(page), [expected]);
-  assert.equal(await page.textContent('#fill-words'), `The cat sat on the ${expected[0]}.`);
+  const [[best]] = await fills(page, text);
+  await eventually(async () => assert.equal(await page.textContent('#fill-words'), `The cat sat on the ${best}.`));
 
   // A word masked by the keyboard alone, and put back.
   await page.focus('#fill-words button');
@@ -115,28 +147,32 @@ test('Fill: typing, masking, targets, taking candidates, links', rules, async ()
   await page.keyboard.press('Enter');
   const two = 'The [MASK] sat on the [MASK].';
   assert.equal(await page.inputValue('#fill-text'), two);
-  const both = native('fill', '--json', two).map(words);
-  await shows(page, both.map((list) => list[0]));
-  assert.deepEqual(await candidates(page), both);
+  await fills(page, two);
   await share(page, { text: two });
   await page.keyboard.press('Enter');
   assert.equal(await page.inputValue('#fill-text'), text);
-  await shows(page, [expected[0]]);
+  await fills(page, text);
+  // And by the mouse, a word put into the mask.
+  await page.click('#fill-words button:text-is("sat")');
+  await fills(page, 'The cat [MASK] on the [MASK].');
+  await page.click('#fill-cards .card:nth-child(2) .candidate');
+  const [, taken] = /^The cat \[MASK\] on the (\w+)\.$/.exec(await page.inputValue('#fill-text'));
+  await fills(page, `The cat [MASK] on the ${taken}.`);
+  await page.fill('#fill-text', text);
 
   await page.fill('#fill-options [name=targets]', 'table, moon');
-  const among = words(native('fill', '--json', '-t', 'table', '-t', 'moon', text));
-  await shows(page, [among[0]]);
-  assert.deepEqual(await candidates(page), [among]);
+  await fills(page, text, '-t', 'table', '-t', 'moon');
+  await page.selectOption('#fill-options [name=top_k]', '10');
+  await page.fill('#fill-options [name=targets]', '');
+  await eventually(async () => assert.equal((await shown(page))[0].length, 10));
+  await page.selectOption('#fill-options [name=top_k]', '5');
 
   // Together, and the best sentence taken; a link brings all of it to another page.
-  await page.fill('#fill-options [name=targets]', '');
   await page.fill('#fill-text', two);
   await page.check('#fill-options [name=joint]');
-  const sentences = native('fill', '--json', '--joint', two).map((filled) => filled.sequence);
-  await shows(page, [sentences[0]]);
-  assert.deepEqual(await candidates(page), [sentences]);
+  const [sentences] = await fills(page, two, '--joint');
   const other = await opened(await share(page, { text: two, joint: 1 }));
-  await shows(other, [sentences[0]]);
+  await fills(other, two, '--joint');
   assert.equal(await other.inputValue('#fill-text'), two);
   await page.click('.candidate');
   assert.equal(await page.inputValue('#fill-text'), sentences[0]);
@@ -156,11 +192,13 @@ test('Fill: a model beside the one that ships has its own column', rules, async 
   const text = 'The captain rings the [MASK].';
   const page = await opened(address, `#fill?${new URLSearchParams({ text })}`);
   await page.selectOption('#fill-beside', 'fillmask-small-tuned');
-  await page.waitForSelector('#fill-cards .column:nth-child(2) .what');
-  const columns = await page.$$eval('#fill-cards .column', (all) => all.map((column) => [column.querySelector('h4').textContent, ...[...column.querySelectorAll('.what')].map((what) => what.textContent)]));
-  const base = words(native('fill', '--json', text)), other = words(native('fill', '--json', '-m', small, text));
-  assert.notDeepEqual(base, other);
-  assert.deepEqual(columns, [['fillmask-small-en', ...base], ['fillmask-small-tuned', ...other]]);
+  await eventually(async () => {
+    const [own, other] = await shown(page);
+    agrees(own, fillings(text));
+    agrees(other, fillings(text, '-m', small));
+    assert.notDeepEqual(own, other);
+  });
+  assert.deepEqual(await texts(page, '#fill-cards h4'), ['fillmask-small-en', 'fillmask-small-tuned']);
   for (const tab of ['augment', 'score', 'train', 'about']) assert.ok((await texts(page, `#${tab}-model option`)).includes('fillmask-small-tuned'), tab);
   assert.deepEqual(page.complaints, []);
 });
@@ -217,8 +255,8 @@ test('Score: words, their surprise, what was expected', rules, async () => {
   const page = await opened(address, `#score?${new URLSearchParams({ text })}`);
   await page.waitForSelector('#score-expected .candidate');
   const { score, pseudo_perplexity, tokens } = native('score', '--json', text);
-  assert.ok(Math.abs(Number(await page.textContent('#score-perplexity')) / pseudo_perplexity - 1) < 0.01);
-  assert.equal(await page.textContent('#score-bits'), (-score / tokens.length / Math.LN2).toFixed(1));
+  assert.ok(Math.abs(Number(await page.textContent('#score-perplexity')) / pseudo_perplexity - 1) < 0.02);
+  assert.ok(Math.abs(Number(await page.textContent('#score-bits')) - -score / tokens.length / Math.LN2) < 0.1);
   assert.equal(await page.textContent('#score-tokens'), String(tokens.length));
   assert.equal(await page.textContent('#score-words'), text);
   const shades = await page.$$eval('#score-words button', (all) => all.map((word) => [word.textContent, Number(word.style.getPropertyValue('--heat'))]));
@@ -227,9 +265,7 @@ test('Score: words, their surprise, what was expected', rules, async () => {
   assert.equal((await texts(page, '#score-table tr')).length, tokens.length);
   const expectation = async (word, masked) => {
     await page.click(`#score-words button:text-is("${word}")`);
-    const best = words(native('fill', '--json', '-k', '6', masked));
-    await page.waitForFunction((best) => document.querySelector('#score-expected .what')?.textContent === best, best[0]);
-    assert.deepEqual(await texts(page, '#score-expected .what'), best);
+    await eventually(async () => agrees((await shown(page, '#score-expected'))[0], fillings(masked)));
   };
   await expectation('story', text.replace('story', '[MASK]'));
   await expectation('cheese', text.replace('cheese', '[MASK]'));
@@ -278,7 +314,7 @@ test('Train: the curve, pause and resume, before and after, the model as files',
   assert.ok((await page.$$('#train-chart circle.held')).length >= 2);
   for (const [figure, looks] of [['loss', /^\d\.\d\d$/], ['held', /^\d\.\d\d$/], ['speed', /^[\d,]+$/], ['left', /^\d+ s$|min/]]) assert.match(await page.textContent(`#train-${figure}`), looks);
   const [before, trained] = [await texts(page, '[data-side=before] .what'), await texts(page, '[data-side=after] .what')];
-  assert.deepEqual(before, words(native('fill', '--json', '-k', '4', probe)));
+  agrees(before, fillings(probe));
   assert.notDeepEqual(trained, before);
 
   const { name, bytes } = await downloaded(page, '#train-save');
@@ -288,7 +324,7 @@ test('Train: the curve, pause and resume, before and after, the model as files',
     writeFileSync(join(folder, 'trained', path), content);
   }
   const saved = join(folder, 'trained', 'fillmask-small-en-tuned');
-  assert.deepEqual(words(native('fill', '--json', '-m', saved, '-k', '4', probe)), trained);
+  agrees(trained, fillings(probe, '-m', saved));
   assert.match(readFileSync(join(saved, 'README.md'), 'utf8'), new RegExp(`Fine-tuned from fillmask-small-en in ${steps} steps`));
 
   await open(page, 'fill');
@@ -338,12 +374,11 @@ test('About: card, device, speed, size, a model of one’s own', rules, async ()
 });
 
 test('a vocabulary of markup and formulas stays text', rules, async () => {
-  const text = 'This movie was really [MASK].';
   const hostile = ['<img src=x onerror=globalThis.caught=1>', '<script>globalThis.caught=1</script>', '"><svg/onload=globalThis.caught=1>', 'javascript:globalThis.caught=1', '&lt;b&gt;&amp;'];
   const model = join(folder, 'hostile');
   cpSync(defaultModel, model, { recursive: true });
   const vocabulary = readFileSync(join(model, 'vocab.txt'), 'utf8').split('\n');
-  native('fill', '--json', text).forEach(({ token }, i) => (vocabulary[token] = hostile[i]));
+  native('fill', '--json', usual).forEach(({ token }, i) => (vocabulary[token] = hostile[i]));
   writeFileSync(join(model, 'vocab.txt'), vocabulary.join('\n'));
   writeFileSync(join(model, 'README.md'), `# ${hostile[0]}\n\n${hostile[1]} [a link](javascript:globalThis.caught=1)\n`);
   const { address } = await served();
@@ -353,12 +388,12 @@ test('a vocabulary of markup and formulas stays text', rules, async () => {
   await page.selectOption('#about-model', 'Yours');
   await page.waitForFunction((title) => document.querySelector('#about-card h3')?.textContent === title, hostile[0]);
   await open(page, 'fill');
-  await page.fill('#fill-text', text);
-  await page.waitForFunction((best) => document.querySelector('#fill-cards .column:nth-child(2) .what')?.textContent === best, hostile[0]);
-  assert.deepEqual(await texts(page, '#fill-cards .column:nth-child(2) .what'), hostile);
+  await page.fill('#fill-text', usual);
+  await eventually(async () => assert.deepEqual((await shown(page))[1]?.toSorted(), hostile.toSorted()));
+  const [, [best]] = await shown(page);
   await page.click('#fill-cards .column:nth-child(2) .candidate'); // into the sentence
-  assert.equal(await page.inputValue('#fill-text'), text.replace('[MASK]', hostile[0]));
-  assert.equal(await page.textContent('#fill-words'), text.replace('[MASK]', hostile[0]));
+  assert.equal(await page.inputValue('#fill-text'), usual.replace('[MASK]', best));
+  assert.equal(await page.textContent('#fill-words'), usual.replace('[MASK]', best));
   await open(page, 'score');
   await page.selectOption('#score-model', 'Yours');
   await page.fill('#score-text', 'This movie was really old.');
@@ -382,7 +417,7 @@ test('a server without headers: one reload brings threads, at any path', rules, 
   assert.ok(await page.evaluate(() => crossOriginIsolated));
   assert.equal(requests.filter((url) => url === '/some/where/').length, 2);
   assert.ok(requests.every((url) => url.startsWith('/some/where/')));
-  await shows(page, words(native('fill', '--json', '-k', '1', 'This movie was really [MASK].')));
+  await fills(page, usual);
   // The policy reaches the workers too.
   const policy = await page.evaluate(async () => (await fetch('web/worker.js')).headers.get('content-security-policy'));
   assert.match(policy, /script-src 'self' 'wasm-unsafe-eval'/);
@@ -396,7 +431,7 @@ test('where no service worker helps, the page loads at most twice and works on o
   for (const [variant, loads] of [[useless, 2], [none, 1]]) {
     const { address, requests } = await served({ folder: variant, headers: {} });
     const page = await opened(address);
-    await shows(page, words(native('fill', '--json', '-k', '1', 'This movie was really [MASK].')));
+    await fills(page, usual);
     assert.match(await page.textContent('#engine'), /1 thread(?!s)/);
     assert.equal(requests.filter((url) => url === '/').length, loads);
   }
@@ -413,7 +448,7 @@ test('offline: every tab works with the network cut', rules, async () => {
   const page = await first.context().newPage();
   await page.goto(address);
   await ready(page);
-  await shows(page, words(native('fill', '--json', '-k', '1', 'This movie was really [MASK].')));
+  await fills(page, usual);
   await open(page, 'augment');
   await page.click('#augment-run');
   await page.waitForSelector('.entry ins');
@@ -427,6 +462,22 @@ test('offline: every tab works with the network cut', rules, async () => {
   await open(page, 'about');
   await page.waitForSelector('#about-card h3');
   assert.ok(await page.evaluate(() => crossOriginIsolated));
+});
+
+test('a model that cannot be loaded is named, and loaded when it is there', rules, async () => {
+  const copy = siteAt('incomplete');
+  const { address } = await served({ folder: copy });
+  const weights = join(copy, 'weights', 'fillmask-small-en', 'model.safetensors');
+  renameSync(weights, `${weights}.away`);
+  const page = await openPage(address);
+  await page.waitForSelector('#fill-notice:not([hidden])');
+  assert.match(await page.textContent('#fill-notice'), /no model\.safetensors/);
+  assert.equal(await page.textContent('#engine'), 'The model could not be loaded');
+  renameSync(`${weights}.away`, weights);
+  await page.click('#fill-notice button');
+  await wholly(page);
+  await fills(page, usual);
+  assert.ok(await page.isHidden('#fill-notice'));
 });
 
 test('a newer version of the site is offered, and used when asked for', rules, async () => {
@@ -531,9 +582,7 @@ test('Firefox: threads by the service worker alone, and each tab', { ...rules, s
   const { address } = await served({ headers: {} });
   const page = await openFirefox(address);
   await page.waitForFunction(() => /[2-8] threads · works offline/.test(document.querySelector('#engine').textContent), { timeout: 60_000 });
-  const best = words(native('fill', '--json', 'This movie was really [MASK].'));
-  await page.waitForFunction((best) => document.querySelector('#fill-cards .what')?.textContent === best, {}, best[0]);
-  assert.deepEqual(await page.$$eval('#fill-cards .what', (all) => all.map((what) => what.textContent)), best);
+  await fills(page, usual);
   const show = (tab) => page.$eval(`#tab-${tab}`, (button) => button.click());
   await show('augment');
   await page.$eval('#augment-run', (button) => button.click());

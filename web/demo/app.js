@@ -1,7 +1,7 @@
 // app.js - the page's entry: which tab is shown, and how the engine is doing.
 import * as about from './about.js';
 import * as augment from './augment.js';
-import { $, roving, say } from './dom.js';
+import { $, roving } from './dom.js';
 import * as fill from './fill.js';
 import { isolate, keepOffline, updated } from './isolation.js';
 import * as score from './score.js';
@@ -59,7 +59,10 @@ events.addEventListener('ready', async ({ detail: { info } }) => {
 if (!(await isolate())) {
   globalThis.addEventListener('popstate', route);
   route();
-  await start().catch((error) => say(engine, error.message));
+  await start().catch(() => {
+    loading.hidden = true;
+    engine.textContent = 'The model could not be loaded';
+  });
   updated((use) => {
     $('#update').hidden = false;
     $('#update button').addEventListener('click', use, { once: true });

@@ -3,7 +3,7 @@ import { drawRows, wordIn } from './candidates.js';
 import { chooser } from './chooser.js';
 import { $, debounced, latest, make, roving, say } from './dom.js';
 import { MASK, Memory, partsOf, replaced } from './masks.js';
-import { baseModel, events, models } from './session.js';
+import { events, models, start } from './session.js';
 
 const EXAMPLES = [
   'This movie was really [MASK].',
@@ -90,7 +90,7 @@ const fill = latest(async (signal) => {
   if (masks.length === 0) return { text, masks, columns: [] };
   const how = { ...ask(), signal };
   const columns = [];
-  await baseModel(); // first of all, with its progress shown
+  await start(); // with its progress shown
   const asked = new Set([chosen() ?? models[0], beside()].filter(Boolean));
   let milliseconds = 0;
   for (const known of asked) {
@@ -118,6 +118,7 @@ async function refresh() {
     drawGuesses();
     time.textContent = '';
     say(notice, error.message);
+    notice.append(' ', make('button.quiet', { click: refresh }, 'Try again'));
   }
 }
 

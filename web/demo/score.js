@@ -3,7 +3,7 @@ import { drawRows } from './candidates.js';
 import { chooser } from './chooser.js';
 import { $, debounced, latest, make, percent, roving, say } from './dom.js';
 import { MASK, replaced } from './masks.js';
-import { baseModel, models } from './session.js';
+import { models, start } from './session.js';
 
 const EXAMPLE = 'The actors were excellent and the story was very well cheese.';
 const MOST = 16; // bits that are shaded the darkest
@@ -27,7 +27,7 @@ function wordsOf(text, tokens) {
 }
 
 async function model() {
-  await baseModel(); // first of all, with its progress shown
+  await start(); // with its progress shown
   return (chosen() ?? models[0]).get();
 }
 
@@ -47,6 +47,7 @@ async function refresh() {
   } catch (error) {
     say(notice, error.message);
     results.hidden = true;
+    words.textContent = write.value;
   }
   words.removeAttribute('aria-busy');
 }

@@ -102,9 +102,6 @@ const base = new Known(shipped.name, undefined, () => cardIn(shipped.name));
 /** In the order in which they are offered. @type {Known[]} */
 export const models = [base];
 
-/** The model that ships. */
-export const baseModel = () => base.get((event) => event.status === 'progress' && tell('loading', event));
-
 /** Has another device compute. If that fails, all stays as it was. @param {string} wanted */
 export async function computeOn(wanted) {
   const model = await loadModel(undefined, { device: wanted });
@@ -113,9 +110,24 @@ export async function computeOn(wanted) {
   tell('ready', model);
 }
 
-/** Loads it, and finds what other models the site has. */
-export async function start() {
-  tell('ready', await baseModel());
+/** @type {Promise<void> | undefined} */
+let begun;
+
+/** Loads the model that ships, and then finds what others the site has. */
+export function start() {
+  begun ??= begin().catch((error) => {
+    begun = undefined; // the next call tries again
+    throw error;
+  });
+  return begun;
+}
+
+async function begin() {
+  tell('ready', await base.get((event) => event.status === 'progress' && tell('loading', event)));
+  findOthers();
+}
+
+async function findOthers() {
   const { files } = await site();
   for (const path of Object.keys(files)) {
     const name = /^weights\/([^/]+)\/config\.json$/.exec(path)?.[1];

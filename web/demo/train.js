@@ -76,6 +76,7 @@ async function start(event) {
     if (error.name !== 'AbortError') say(notice, error.message);
   }
   figure('left', duration((performance.now() - began) / 1000), 'taken');
+  outcome.hidden = steps === 0;
   announce(state.textContent, true);
   try {
     if (steps > 0) await keep(model, steps, options);
