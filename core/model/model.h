@@ -109,6 +109,8 @@ typedef struct fm_parameters {
 } fm_parameters;
 fm_status fm_parameters_make(fm_parameters *parameters, const fm_config *config, fm_error *err);
 void fm_parameters_free(fm_parameters *parameters);
+/* Numbers in all; the offsets leave gaps, so that elements is a few more. */
+uint64_t fm_parameters_numbers(const fm_parameters *parameters);
 
 /* A matrix of int8: row i holds values[i * cols + j] * scales[i]. values is NULL where there is none. */
 typedef struct fm_int8_matrix {
@@ -173,7 +175,7 @@ typedef enum fm_run {
     FM_RUN_HIDDEN  /* the last layer's output for all tokens, and no head; not with room for training */
 } fm_run;
 
-/* DistilBertForMaskedLM on a backend, which must outlive it. All memory is had on creation. */
+/* DistilBertForMaskedLM on a backend, which must outlive it, as must the parameters. All memory is had on creation. */
 typedef struct fm_network fm_network;
 fm_status fm_network_create(fm_network **network, const fm_config *config, const fm_parameters *parameters,
                             fm_backend *backend, const fm_room *room, const float *const *values, fm_error *err);
@@ -205,6 +207,8 @@ typedef enum fm_state { FM_STATE_VALUES, FM_STATE_GRADIENTS, FM_STATE_FIRST, FM_
 void fm_network_write_state(fm_network *network, fm_state state, const float *from);
 void fm_network_read_state(fm_network *network, fm_state state, float *to);
 void fm_network_zero_gradients(fm_network *network);
+/* From here on the embeddings (with them the tied output matrix), or the first layers, or both, stay as they are. */
+void fm_network_freeze(fm_network *network, bool embeddings, uint32_t layers);
 /* Clips by the norm of all gradients and makes one AdamW step; options->weight_decay applies to the parameters that
  * take it. The norm squared can be read afterwards. */
 void fm_network_update(fm_network *network, const fm_adamw *options);

@@ -31,8 +31,10 @@ struct fm_network {
     size_t count;
     fm_tensor *values, *gradients;
     fm_tensor state[4]; /* whole arrays: values, gradients, moments */
-    uint64_t decayed;
+    const fm_parameters *parameters;
     fm_tensor squares;
+    bool frozen_embeddings; /* what stays as it is in training */
+    uint32_t frozen_layers; /* the first so many */
 
     /* what a batch brings */
     fm_tensor ids, starts, place, rows, row_place, labels, order, segments;
@@ -201,7 +203,7 @@ static fm_status create(fm_network **network, const fm_config *config, const fm_
     n->ops = backend->ops;
     n->room = *room;
     n->count = parameters->count;
-    n->decayed = parameters->decayed;
+    n->parameters = parameters;
     n->values = calloc(n->count, sizeof *n->values);
     n->gradients = calloc(n->count, sizeof *n->gradients);
     n->layers = calloc(config->layers, sizeof *n->layers);
@@ -327,6 +329,7 @@ fm_status fm_network_begin(fm_network *n, const fm_batch *batch, const fm_run_op
     }
     uint32_t forward = n->config.layers + 2;
     n->stages = options->run == FM_RUN_TRAIN ? 2 * forward : options->run == FM_RUN_HIDDEN ? forward - 1 : forward;
+    if (options->run == FM_RUN_TRAIN && n->frozen_embeddings) n->stages -= 1 + n->frozen_layers; /* nothing learns */
     return FM_OK;
 }
 
@@ -528,18 +531,53 @@ void fm_network_zero_gradients(fm_network *n)
     n->ops->zero(n->backend, n->state[FM_STATE_GRADIENTS]);
 }
 
+/* Whether parameter i of the list stays as it is. */
+static bool is_frozen(const fm_network *n, size_t i)
+{
+    if (i < FM_P_LAYER0) return n->frozen_embeddings;
+    return (i - FM_P_LAYER0) / FM_P_PER_LAYER < n->frozen_layers;
+}
+
+void fm_network_freeze(fm_network *n, bool embeddings, uint32_t layers)
+{
+    n->frozen_embeddings = embeddings;
+    n->frozen_layers = layers < n->config.layers ? layers : n->config.layers;
+    for (size_t i = 0; i < n->count; i++) {
+        /* Products are left out where they can be; the layer norms' sums are cleared before they are used. */
+        bool product = i == FM_P_WORD || (i >= FM_P_LAYER0 && n->parameters->list[i].decay);
+        if (is_frozen(n, i) && product) n->gradients[i] = FM_NO_TENSOR;
+    }
+}
+
+/* One AdamW step for `count` elements from `start` on. */
+static void update_range(fm_network *n, const fm_adamw *options, uint64_t start, uint64_t count)
+{
+    fm_tensor view[4];
+    for (size_t i = 0; i < 4; i++) view[i] = (fm_tensor){n->state[i].buffer, FM_F32, 1, (uint32_t)count, start};
+    if (count > 0)
+        n->ops->adamw(n->backend, view[FM_STATE_VALUES], view[FM_STATE_GRADIENTS], view[FM_STATE_FIRST],
+                      view[FM_STATE_SECOND], n->squares, options);
+}
+
 void fm_network_update(fm_network *n, const fm_adamw *options)
 {
+    for (size_t i = 0; i < n->count; i++)
+        if (is_frozen(n, i) && n->gradients[i].buffer) n->ops->zero(n->backend, n->gradients[i]);
     n->ops->sum_squares(n->backend, n->squares, n->state[FM_STATE_GRADIENTS]);
-    uint32_t decayed = (uint32_t)n->decayed, all = n->state[0].cols;
-    for (int part = 0; part < 2; part++) { /* with weight decay, then without */
+    for (int part = 0; part < 2; part++) { /* with weight decay, then without; each in the order of the offsets */
         fm_adamw o = *options;
-        uint32_t start = part == 0 ? 0 : decayed, end = part == 0 ? decayed : all;
+        uint64_t start = part == 0 ? 0 : n->parameters->decayed;
         if (part == 1) o.weight_decay = 0.0f;
-        fm_tensor view[4];
-        for (size_t i = 0; i < 4; i++) view[i] = (fm_tensor){n->state[i].buffer, FM_F32, 1, end - start, start};
-        n->ops->adamw(n->backend, view[FM_STATE_VALUES], view[FM_STATE_GRADIENTS], view[FM_STATE_FIRST],
-                      view[FM_STATE_SECOND], n->squares, &o);
+        bool frozen = false; /* neighbours that are not are updated together */
+        for (size_t i = 0; i < n->count; i++) {
+            const fm_parameter *p = &n->parameters->list[i];
+            if (p->decay != (part == 0) || frozen == is_frozen(n, i)) continue;
+            if (!frozen) update_range(n, &o, start, p->offset - start);
+            start = p->offset;
+            frozen = !frozen;
+        }
+        uint64_t end = part == 0 ? n->parameters->decayed : n->parameters->elements;
+        if (!frozen) update_range(n, &o, start, end - start);
     }
 }
 

@@ -110,3 +110,11 @@ void fm_parameters_free(fm_parameters *parameters)
     free(parameters->list);
     *parameters = (fm_parameters){0};
 }
+
+uint64_t fm_parameters_numbers(const fm_parameters *parameters)
+{
+    uint64_t numbers = 0;
+    for (size_t i = 0; i < parameters->count; i++)
+        numbers += (uint64_t)parameters->list[i].rows * parameters->list[i].cols;
+    return numbers;
+}
