@@ -56,6 +56,16 @@ fm_status fm_file_replace(const char *path, const void *data, size_t size, fm_er
 /* mkdir -p */
 fm_status fm_make_folder(const char *path, fm_error *err);
 bool fm_file_exists(const char *path);
+/* Makes a file that one process at a time holds, until it closes it with fm_unlock_file or ends; *held is false,
+ * without error, if another one has it. The file is empty. */
+typedef struct fm_file_lock {
+    int file;
+    char *path;
+} fm_file_lock;
+fm_status fm_lock_file(fm_file_lock *lock, const char *path, bool *held, fm_error *err);
+void fm_unlock_file(fm_file_lock *lock); /* removes it; a zeroed one is no lock */
+/* Removes the temporaries that writers of processes which are no more have left in a folder. */
+void fm_remove_leftovers(const char *folder);
 /* folder + "/" + name in a fresh string (free()); NULL without memory. */
 char *fm_path_join(const char *folder, const char *name);
 

@@ -5,8 +5,10 @@
 #endif
 #include "base/base.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +23,7 @@
 #define CAN_MAP 0
 #endif
 
+#define MARK ".partial-" /* of a temporary; then the process and a number */
 #define WRITER_BUFFER ((size_t)65536)
 #define MOST_AT_ONCE ((size_t)1 << 30) /* Linux moves no more than 2 GiB in one call */
 
@@ -136,7 +139,7 @@ static bool open_temporary(fm_writer *writer)
         return false;
     }
     for (int attempt = 0; attempt < 100; attempt++) {
-        snprintf(writer->temporary, size, "%s.partial-%ld-%u", writer->path, (long)getpid(),
+        snprintf(writer->temporary, size, "%s" MARK "%ld-%u", writer->path, (long)getpid(),
                  atomic_fetch_add(&counter, 1));
         writer->file = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (writer->file >= 0) return true;
@@ -257,6 +260,56 @@ fm_status fm_file_replace(const char *path, const void *data, size_t size, fm_er
 }
 
 /* ---- names and folders ---- */
+
+fm_status fm_lock_file(fm_file_lock *lock, const char *path, bool *held, fm_error *err)
+{
+    *lock = (fm_file_lock){0};
+    *held = false;
+    int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (file < 0) return fail_system(err, "opened for writing", path, errno);
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    *held = fcntl(file, F_SETLK, &whole) == 0;
+    if (!*held && errno != EACCES && errno != EAGAIN) *held = true; /* a file system without locks */
+    lock->path = *held ? strdup(path) : NULL;
+    if (!lock->path) {
+        close(file);
+        return *held ? fm_fail_memory(err, strlen(path), "the name of a file") : FM_OK;
+    }
+    lock->file = file;
+    return FM_OK;
+}
+
+void fm_unlock_file(fm_file_lock *lock)
+{
+    if (!lock->path) return;
+    unlink(lock->path);
+    close(lock->file);
+    free(lock->path);
+    *lock = (fm_file_lock){0};
+}
+
+/* The process that a temporary's name tells; 0 if it is none. */
+static long writer_of(const char *name)
+{
+    const char *mark = strstr(name, MARK);
+    char *end;
+    if (!mark) return 0;
+    long process = strtol(mark + sizeof MARK - 1, &end, 10);
+    return *end == '-' && end[1] && end[1 + strspn(end + 1, "0123456789")] == '\0' && process > 0 ? process : 0;
+}
+
+void fm_remove_leftovers(const char *folder)
+{
+    DIR *open_folder = opendir(folder);
+    for (struct dirent *entry; open_folder && (entry = readdir(open_folder)) != NULL;) {
+        long process = writer_of(entry->d_name);
+        if (process == 0 || process == (long)getpid() || kill((pid_t)process, 0) == 0 || errno != ESRCH) continue;
+        char *path = fm_path_join(folder, entry->d_name);
+        if (path) unlink(path);
+        free(path);
+    }
+    if (open_folder) closedir(open_folder);
+}
 
 static bool is_folder(const char *path)
 {
