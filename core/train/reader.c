@@ -1,6 +1,7 @@
-/* reader.c - documents out of JSON lines, CSV and plain text, one at a time and in any size of file. It knows nothing
- * of tokens, and neither decompresses nor guesses at other formats: those it recognises, it refuses by name. */
-#include "train/train.h"
+/* reader.c - documents out of JSON lines, CSV and plain text, one at a time and in any size of file; and those of
+ * reviews.c. It knows nothing of tokens, and neither decompresses nor guesses at other formats: those it recognises, it
+ * refuses by name. */
+#include "train/reviews.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -27,6 +28,8 @@ struct fm_reader {
     fm_text_format format;
     int file;
     bool regular, started, ended;
+    bool automatic;      /* the format was left open */
+    fm_reviews *reviews; /* where they are the documents */
     uint64_t total;
 
     /* data[start, end) is read and not yet used; one byte after `end` is kept free for a terminator. */
@@ -56,6 +59,18 @@ static bool ends_with(const char *text, const char *end)
     return size >= end_size && strcasecmp(text + size - end_size, end) == 0;
 }
 
+static bool is_collection(fm_text_format format)
+{
+    return format >= FM_TEXT_IMDB;
+}
+
+static fm_status open_folder(fm_reader *reader, fm_error *err)
+{
+    if (reader->automatic) reader->format = FM_TEXT_IMDB;
+    if (is_collection(reader->format)) return reviews_read_folder(&reader->reviews, reader->path, reader->format, err);
+    return fm_fail(err, FM_E_IO, "%s is a folder; name the files in it that hold the texts.", reader->name);
+}
+
 static fm_status open_file(fm_reader *reader, fm_error *err)
 {
     if (strcmp(reader->path, "-") == 0) {
@@ -64,8 +79,7 @@ static fm_status open_file(fm_reader *reader, fm_error *err)
     } else reader->file = open(reader->path, O_RDONLY | O_CLOEXEC);
     struct stat info;
     if (reader->file < 0 || fstat(reader->file, &info) != 0) return fail_system(err, reader, "opened", errno);
-    if (S_ISDIR(info.st_mode))
-        return fm_fail(err, FM_E_IO, "%s is a folder; name the files in it that hold the texts.", reader->name);
+    if (S_ISDIR(info.st_mode)) return open_folder(reader, err);
     reader->regular = S_ISREG(info.st_mode);
     off_t at = reader->regular ? lseek(reader->file, 0, SEEK_CUR) : -1; /* stdin may have been read from before */
     if (at >= 0 && info.st_size > at) reader->total = (uint64_t)(info.st_size - at);
@@ -79,6 +93,7 @@ fm_status fm_reader_open(fm_reader **out, const char *path, fm_text_format forma
     if (!reader) return fm_fail_memory(err, sizeof *reader, "a reader of texts");
     reader->file = -1;
     reader->format = format;
+    reader->automatic = format == FM_TEXT_AUTO;
     reader->line = 1;
     reader->path = strdup(path);
     reader->field = strdup(field ? field : "text");
@@ -86,9 +101,10 @@ fm_status fm_reader_open(fm_reader **out, const char *path, fm_text_format forma
     fm_status status = FM_OK;
     if (!reader->path || !reader->field) status = fm_fail_memory(err, strlen(path) + 1, "the name of a file");
     else status = open_file(reader, err);
-    if (!status && format == FM_TEXT_AUTO) {
+    if (!status && reader->automatic && !reader->reviews) {
         if (ends_with(path, ".jsonl")) reader->format = FM_TEXT_JSONL;
         else if (ends_with(path, ".csv")) reader->format = FM_TEXT_CSV;
+        else if (ends_with(path, ".tar")) reader->format = FM_TEXT_IMDB;
         else if (ends_with(path, ".json"))
             status =
                 fm_fail(err, FM_E_ARGUMENT,
@@ -110,6 +126,7 @@ void fm_reader_close(fm_reader *reader)
     if (!reader) return;
     if (reader->file >= 0 && reader->file != STDIN_FILENO) close(reader->file);
     cJSON_Delete(reader->object);
+    reviews_free(reader->reviews);
     free(reader->fields);
     free(reader->data);
     free(reader->field);
@@ -284,6 +301,29 @@ static fm_status read_header(fm_reader *reader, fm_error *err)
     return status;
 }
 
+/* For an archive: a reviews_source. */
+static fm_status take_bytes(void *context, void *to, size_t size, size_t *got, fm_error *err)
+{
+    fm_reader *reader = context;
+    *got = 0;
+    if (reader->start == reader->end && !reader->ended) {
+        fm_status status = refill(reader, err);
+        if (status) return status;
+    }
+    size_t left = reader->end - reader->start;
+    *got = size < left ? size : left;
+    if (*got > 0) memcpy(to, reader->data + reader->start, *got);
+    reader->start += *got;
+    return FM_OK;
+}
+
+/* Whether what was read is enough to know an archive from text, which soon has a line's end. */
+static bool is_clear(const fm_reader *reader)
+{
+    size_t size = reader->end - reader->start;
+    return reader->ended || size >= 512 || memchr(reader->data + reader->start, '\n', size) != NULL;
+}
+
 /* Skips a byte order mark, refuses what is no text, settles an open format, and reads a CSV header. */
 static fm_status start(fm_reader *reader, fm_error *err)
 {
@@ -293,7 +333,15 @@ static fm_status start(fm_reader *reader, fm_error *err)
     }
     fm_status status =
         fm_refuse_other_formats(reader->data + reader->start, reader->end - reader->start, reader->name, err);
+    bool open = reader->automatic && (reader->format == FM_TEXT_AUTO || reader->format == FM_TEXT_TXT);
+    while (!status && open && !is_clear(reader)) status = refill(reader, err);
     if (status) return status;
+    if (open && reader->end - reader->start >= 512 && tar_recognise(reader->data + reader->start))
+        reader->format = FM_TEXT_IMDB;
+    if (is_collection(reader->format)) {
+        reader->started = true;
+        return reviews_read_tar(&reader->reviews, reader->name, reader->format, take_bytes, reader, err);
+    }
     if (reader->end - reader->start >= 3 && memcmp(reader->data + reader->start, "\xef\xbb\xbf", 3) == 0)
         reader->start += 3;
     if (reader->format == FM_TEXT_AUTO) {
@@ -450,8 +498,9 @@ static fm_status next_csv(fm_reader *reader, char *record, size_t size, uint64_t
 fm_status fm_reader_next(fm_reader *reader, fm_document *document, bool *more, fm_error *err)
 {
     *more = false;
-    fm_status status = reader->started ? FM_OK : start(reader, err);
-    while (!status) {
+    fm_status status = reader->started || reader->reviews ? FM_OK : start(reader, err);
+    if (!status && reader->reviews) *more = reviews_next(reader->reviews, document);
+    while (!status && !reader->reviews) {
         char *record;
         size_t size;
         uint64_t number;

@@ -13,7 +13,12 @@ typedef enum fm_text_format {
     FM_TEXT_AUTO,  /* by the name: .jsonl, .csv, anything else .txt; stdin by its first bytes: '{' is jsonl */
     FM_TEXT_JSONL, /* one object a line */
     FM_TEXT_CSV,   /* RFC 4180, the first record names the columns */
-    FM_TEXT_TXT    /* one document a line; empty lines are skipped */
+    FM_TEXT_TXT,   /* one document a line; empty lines are skipped */
+    /* The Large Movie Review Dataset (Maas et al. 2011): the folder aclImdb or a tar that has it, of which auto takes
+     * the first part. Reviews come in the order of their numbers, negative ones first. */
+    FM_TEXT_IMDB,             /* train/neg and train/pos */
+    FM_TEXT_IMDB_TEST,        /* test/neg and test/pos */
+    FM_TEXT_IMDB_UNSUPERVISED /* train/unsup */
 } fm_text_format;
 
 typedef struct fm_document {

@@ -146,7 +146,9 @@ static void other_formats_refused(void **state)
     assert_int_equal(fm_reader_open(&reader, "/nonexistent/a.txt", FM_TEXT_AUTO, NULL, &err), FM_E_IO);
     assert_null(reader);
     ASSERT_HAS(err.text, "/nonexistent/a.txt could not be opened");
-    assert_int_equal(fm_reader_open(&reader, folder, FM_TEXT_AUTO, NULL, &err), FM_E_IO);
+    assert_int_equal(fm_reader_open(&reader, folder, FM_TEXT_AUTO, NULL, &err), FM_E_FORMAT);
+    ASSERT_HAS(err.text, "is a folder without reviews train/neg/NUMBER_RATING.txt");
+    assert_int_equal(fm_reader_open(&reader, folder, FM_TEXT_TXT, NULL, &err), FM_E_IO);
     ASSERT_HAS(err.text, "is a folder");
 }
 
