@@ -55,7 +55,7 @@ typedef struct cli_option {
     cli_type type;
     void *value;       /* holds the default; written when the option is given */
     const char *shown; /* what stands for the value in the help: FILE, N; NULL for a flag */
-    const char *help;  /* ends without a full stop; names the default */
+    const char *help;  /* ends without a full stop; names the default; NULL keeps a second name out of the help */
     double least, most;
     const char *const *choices; /* NULL-terminated */
 } cli_option;
@@ -228,5 +228,10 @@ void cli_evaluation_json(fm_buffer *out, const fm_evaluation *evaluation);
 
 /* The lists that options of the same name offer, in the order of fm_text_format, fm_part, fm_precision and fm_dtype. */
 extern const char *const cli_formats[], *const cli_parts[], *const cli_precisions[], *const cli_dtypes[];
+/* With the collections of many files too (fm_text_format). */
+extern const char *const cli_collections[];
+#define CLI_COLLECTIONS_HELP                                                                                           \
+    "auto, jsonl, csv, txt; or imdb, imdb-test or imdb-unsupervised: a part of the Large Movie Review Dataset as its " \
+    "folder or a tar of it, which auto takes for imdb, the 25,000 labelled reviews for training (default auto)"
 
 #endif

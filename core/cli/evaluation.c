@@ -8,6 +8,7 @@
 #include "tasks/tasks.h"
 
 const char *const cli_formats[] = {"auto", "jsonl", "csv", "txt", NULL};
+const char *const cli_collections[] = {"auto", "jsonl", "csv", "txt", "imdb", "imdb-test", "imdb-unsupervised", NULL};
 const char *const cli_parts[] = {"all", "train", "held-out", NULL};
 const char *const cli_precisions[] = {"f32", "bf16", NULL};
 const char *const cli_dtypes[] = {"auto", "fp32", "q8", NULL};
@@ -56,8 +57,8 @@ fm_status cli_chunk_length(int64_t given, uint32_t positions, uint32_t *length, 
 typedef struct eval_options {
     cli_list data;
     const char *model, *field, *set;
-    int64_t length, limit, seed, threads;
-    double rate;
+    int64_t length, limit, aside, seed, threads;
+    double rate, mask_share, random_share;
     int format, part, dtype;
     bool whole_words, json, quiet;
 } eval_options;
@@ -87,8 +88,12 @@ static fm_status evaluate(const eval_options *o, fm_model *model, fm_buffer *out
     if (status) return status;
     uint32_t tokens = length > 2048 ? length : 2048;
     const fm_room room = {tokens, tokens / length, tokens / 2 > length ? tokens / 2 : length, false};
-    const fm_masking masking = {(float)o->rate, o->whole_words, (uint32_t)o->seed, model->config.vocab_size,
-                                fm_tokenizer_special(model->tokenizer)};
+    const fm_masking masking = {(float)o->rate,
+                                o->whole_words,
+                                (uint32_t)o->seed,
+                                model->config.vocab_size,
+                                fm_tokenizer_special(model->tokenizer),
+                                {(float)o->mask_share, (float)o->random_share}};
     const cli_corpus_options data = {.data = &o->data,
                                      .field = o->field,
                                      .format = (fm_text_format)o->format,
@@ -100,7 +105,7 @@ static fm_status evaluate(const eval_options *o, fm_model *model, fm_buffer *out
     if (!status) status = fm_model_network(model, &room, &network, err);
     if (!status)
         status = fm_evaluator_create(&evaluator, network, model->backend, &room, &corpus, model->tokenizer, &masking,
-                                     length, (uint32_t)o->limit, err);
+                                     length, (uint32_t)o->aside, (uint32_t)o->limit, err);
     if (!status) status = cli_evaluate(evaluator, o->quiet, err);
     if (!status && o->json) {
         fm_buffer_text(out, "{");
@@ -129,22 +134,30 @@ static int eval(const eval_options *o)
 
 int cli_eval(int argc, char **argv)
 {
-    eval_options o = {.seed = 42, .rate = 0.15};
+    eval_options o = {.seed = 42, .rate = 0.15, .mask_share = 0.8, .random_share = 0.1};
     const cli_option options[] = {
-        {"data", 0, CLI_LIST, &o.data, "FILE...", "texts to measure on: .jsonl, .csv or .txt; - is standard input", 0,
-         0, NULL},
+        {"data", 0, CLI_LIST, &o.data, "FILE...",
+         "texts to measure on: .jsonl, .csv or .txt; the IMDB reviews also as their folder or .tar; - is standard "
+         "input",
+         0, 0, NULL},
         {"model", 'm', CLI_STRING, &o.model, "FOLDER", "the model (default: the one that ships)", 0, 0, NULL},
         {"field", 0, CLI_STRING, &o.field, "NAME", "the field or column that holds the text (default text)", 0, 0,
          NULL},
-        {"format", 0, CLI_CHOICE, &o.format, "FORMAT", "auto, jsonl, csv or txt (default auto)", 0, 0, cli_formats},
+        {"format", 0, CLI_CHOICE, &o.format, "FORMAT", CLI_COLLECTIONS_HELP, 0, 0, cli_collections},
         {"part", 0, CLI_CHOICE, &o.part, "PART", "all, train or held-out documents (default all)", 0, 0, cli_parts},
         {"length", 0, CLI_INTEGER, &o.length, "N",
          "tokens a chunk (default 128, or the model's positions if these are fewer)", 2, 32768, NULL},
         {"limit", 0, CLI_INTEGER, &o.limit, "N", "chunks at most, spread over the data (default 0: all)", 0, 4e9, NULL},
+        {"eval-chunks", 0, CLI_INTEGER, &o.aside, "N",
+         "only the chunks that train --eval-chunks N sets aside (default 0: all)", 0, 4e9, NULL},
         {"mask-rate", 0, CLI_NUMBER, &o.rate, "R", "share of tokens to predict (default 0.15)", 0.001, 0.5, NULL},
-        {"whole-words", 0, CLI_FLAG, &o.whole_words, NULL, "mask words instead of tokens", 0, 0, NULL},
-        {"seed", 0, CLI_INTEGER, &o.seed, "N", "of the masks, which are drawn once (default 42)", 0, 4294967295.0,
+        {"mask-share", 0, CLI_NUMBER, &o.mask_share, "R", "share of these that become [MASK] (default 0.8)", 0, 1,
          NULL},
+        {"random-share", 0, CLI_NUMBER, &o.random_share, "R", "share of these that become any token (default 0.1)", 0,
+         1, NULL},
+        {"whole-words", 0, CLI_FLAG, &o.whole_words, NULL, "mask words instead of tokens", 0, 0, NULL},
+        {"seed", 0, CLI_INTEGER, &o.seed, "N", "of the masks, which are drawn once, and of --eval-chunks (default 42)",
+         0, 4294967295.0, NULL},
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
         {"dtype", 0, CLI_CHOICE, &o.dtype, "TYPE", CLI_DTYPES_HELP, 0, 0, cli_dtypes},
         {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
@@ -154,7 +167,7 @@ int cli_eval(int argc, char **argv)
     const cli_usage usage = {
         .command = "eval",
         .about = "Masks tokens of texts, the same ones each time, and measures how well a model\n"
-                 "predicts them: 80% of them become [MASK], 10% another token, 10% stay.\n",
+                 "predicts them: 80% of them become [MASK], 10% any token, 10% stay.\n",
         .examples = "  fillmask eval --data reviews.jsonl --json\n"
                     "  xz -dc texts.jsonl.xz | fillmask eval -m my-model --data - --part held-out\n",
         .options = options,
@@ -163,6 +176,9 @@ int cli_eval(int argc, char **argv)
     int code;
     if (cli_parse(&usage, argc, argv, NULL, &code)) {
         if (o.data.count == 0) code = cli_usage_error("eval", "--data is missing; name the files to measure on.");
+        else if (o.mask_share + o.random_share > 1.0)
+            code = cli_usage_error("eval", "--mask-share %g and --random-share %g are more than 1 together.",
+                                   o.mask_share, o.random_share);
         else code = cli_check_stdin("eval", &o.data, NULL);
         if (code == CLI_OK) code = eval(&o);
     }

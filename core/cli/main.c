@@ -176,9 +176,32 @@ const char *cli_default_model(void)
     return read_default(FILLMASK_SOURCE_DIR "/weights", model, sizeof model) ? model : NULL;
 }
 
+static bool is_there(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0;
+}
+
+/* A model that ships, by the name of its folder beside the default one; `given` itself if there is none. */
+static const char *find_shipped(const char *given)
+{
+    static char path[4096];
+    if (strchr(given, '/') || is_there(given)) return given;
+    for (int i = 0; i < 2; i++) {
+        char *slash;
+        bool found = i == 0 ? installed_default(path, sizeof path)
+                            : read_default(FILLMASK_SOURCE_DIR "/weights", path, sizeof path);
+        if (!found || !(slash = strrchr(path, '/')) || strlen(given) >= sizeof path - (size_t)(slash + 1 - path))
+            continue;
+        strcpy(slash + 1, given);
+        if (is_there(path)) return path;
+    }
+    return given;
+}
+
 const char *cli_model(const char *given, fm_error *err)
 {
-    const char *model = given ? given : cli_default_model();
+    const char *model = given ? find_shipped(given) : cli_default_model();
     if (!model)
         fm_fail(err, FM_E_ARGUMENT,
                 "No model is named and there is no default; give a model folder with -m, or set FILLMASK_MODEL.");

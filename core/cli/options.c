@@ -30,6 +30,7 @@ int cli_usage_error(const char *command, const char *format, ...)
 
 /* ---- spelling ---- */
 
+#define MOST_NAMES 128 /* of a command's options that are compared */
 #define LONGEST_NAME 40
 
 /* Levenshtein's distance; both words are shorter than LONGEST_NAME. */
@@ -107,7 +108,7 @@ static void print_help(const cli_usage *usage)
            usage->operands ? usage->operands : "", usage->about);
     for (size_t i = 0; i < usage->option_count; i++) {
         const cli_option *option = &usage->options[i];
-        print_option(option->name, option->letter, option->shown, option->help);
+        if (option->help) print_option(option->name, option->letter, option->shown, option->help);
     }
     print_option("help", 'h', NULL, "show this help");
     printf("\nExamples:\n%s", usage->examples);
@@ -224,9 +225,9 @@ static int set_value(arguments *all, const cli_option *option, const char *text)
 
 static int refuse_option(const cli_usage *usage, const char *argument, const char *name)
 {
-    const char *names[64] = {"help"};
+    const char *names[MOST_NAMES] = {"help"};
     size_t count = 1;
-    for (size_t i = 0; i < usage->option_count && count < 64; i++) names[count++] = usage->options[i].name;
+    for (size_t i = 0; i < usage->option_count && count < MOST_NAMES; i++) names[count++] = usage->options[i].name;
     const char *nearest = cli_nearest(name, names, count);
     if (nearest) return cli_usage_error(usage->command, "%s is no option; did you mean --%s?", argument, nearest);
     return cli_usage_error(usage->command, "%s is no option%s.", argument,

@@ -97,6 +97,7 @@ static fm_status plan(const call *c, training *t, const settings *s)
         .clip = s->clip,
         .dropout = t->config.dropout > 0.0f || t->config.attention_dropout > 0.0f,
         .mask_rate = (float)s->mask_rate,
+        .shares = FM_BERT_SHARES,
         .whole_words = s->whole_words,
         .seed = (uint32_t)s->seed,
         .micro_tokens = (uint32_t)s->micro_tokens,
@@ -254,13 +255,14 @@ static fm_status start_evaluation(evaluation *e, fm_model *m, training *t, const
                        m->config.positions);
     uint32_t tokens = length > 512 ? length : 512;
     fm_room room = {tokens, tokens / length, tokens / 2 > length ? tokens / 2 : length, false};
-    const fm_masking masking = {0.15f, false, 42, m->config.vocab_size, fm_tokenizer_special(m->tokenizer)};
+    const fm_masking masking = {0.15f,         false, 42, m->config.vocab_size, fm_tokenizer_special(m->tokenizer),
+                                FM_BERT_SHARES};
     fm_status status = FM_OK;
     if (t) room = fm_trainer_room(t->trainer);
     else status = fm_model_new_network(m, &room, &e->network, err);
     if (status) return status;
     return fm_evaluator_create(&e->evaluator, t ? fm_trainer_network(t->trainer) : e->network, m->backend, &room,
-                               corpus, m->tokenizer, &masking, length, limit, err);
+                               corpus, m->tokenizer, &masking, length, 0, limit, err);
 }
 
 /* As `fillmask eval` measures: of a model, or of the values that a training has reached. */

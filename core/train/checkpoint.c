@@ -1,5 +1,6 @@
-/* checkpoint.c - a trainer's state as one safetensors file: the parameters, both moments, the step, and what the
- * training was asked for. Not a model for others to load; fm_weights_save writes those. */
+/* checkpoint.c - a trainer's state as one safetensors file: the parameters, both moments, the step, the generator, the
+ * order of the data, what the training was asked for, and a hash of it all. Not a model for others to load;
+ * fm_weights_save writes those. */
 #include "train/trainer.h"
 
 #include <math.h>
@@ -26,7 +27,12 @@ static void describe(const fm_trainer *t, fm_buffer *text)
     fm_buffer_format(text, "clip %.9g;dropout %.9g;attention dropout %.9g;mask rate %.9g;whole words %d;seed %u;",
                      o->clip, o->dropout ? (double)c->dropout : 0.0, o->dropout ? (double)c->attention_dropout : 0.0,
                      (double)o->mask_rate, o->whole_words, o->seed);
+    static const char *const schedules[] = {"linear", "cosine", "constant"};
+    fm_buffer_format(text, "schedule %s;masked share %.9g;random share %.9g;", schedules[o->schedule],
+                     (double)o->shares.mask, (double)o->shares.random);
     fm_buffer_format(text, "precision %s;", o->precision == FM_PRECISION_BF16 ? "bf16" : "f32");
+    fm_buffer_format(text, "frozen embeddings %d;frozen layers %u;", o->frozen_embeddings, o->frozen_layers);
+    fm_buffer_format(text, "%u chunks set aside with seed %u;", o->aside, o->aside_seed);
     fm_buffer_format(text, "limit %u;%llu documents of data, with hash %016llx;", o->limit,
                      (unsigned long long)t->corpus->documents, (unsigned long long)fm_corpus_hash(t->corpus));
 }
@@ -37,7 +43,7 @@ static fm_status refuse_other(const char *path, const char *theirs, const char *
     for (;;) {
         size_t left = strcspn(theirs, ";"), right = strcspn(mine, ";");
         if (left != right || memcmp(theirs, mine, left) != 0 || !theirs[left] || !mine[right])
-            return fm_fail(err, FM_E_FORMAT,
+            return fm_fail(err, FM_E_ARGUMENT,
                            "%s belongs to another training: it has \"%.*s\" where this one has \"%.*s\"; resume with "
                            "the options and data of its start, or train into another folder.",
                            path, left < 200 ? (int)left : 200, theirs, (int)right, mine);
@@ -45,6 +51,29 @@ static fm_status refuse_other(const char *path, const char *theirs, const char *
         mine += right + 1;
     }
 }
+
+/* A number at a time, as fm_corpus_hash. */
+static uint64_t hash_numbers(uint64_t hash, const void *data, size_t size)
+{
+    const uint8_t *bytes = data;
+    for (size_t i = 0; i + 4 <= size; i += 4) {
+        uint32_t number;
+        memcpy(&number, bytes + i, sizeof number);
+        hash = (hash ^ number) * 0x100000001b3ull;
+    }
+    return hash;
+}
+
+static uint64_t hash_notes(const fm_stored_note *notes, size_t count)
+{
+    uint64_t hash = FM_HASH_START;
+    for (size_t i = 0; i < count; i++) hash = fm_hash(hash, notes[i].value, strlen(notes[i].value) + 1);
+    return hash;
+}
+
+/* What a checkpoint says beside its tensors; the hash, of all else, comes last. */
+enum { NOTE_TRAINING, NOTE_STEP, NOTE_TOKENS, NOTE_GENERATOR, NOTE_ORDER, NOTE_HASH, NOTES };
+static const char *const keys[] = {"fillmask.training", "step", "tokens", "generator", "order", "hash"};
 
 fm_status fm_checkpoint_save(fm_trainer *t, const char *path, fm_error *err)
 {
@@ -70,12 +99,22 @@ fm_status fm_checkpoint_save(fm_trainer *t, const char *path, fm_error *err)
     fm_buffer training = {0};
     describe(t, &training);
     if (!status && training.failed) status = fm_fail_memory(err, training.size, "a checkpoint");
+    uint64_t order = 0;
+    if (!status) status = trainer_order_hash(t, &order, err);
     if (!status) {
-        char step[24], tokens[24];
+        char step[24], tokens[24], generator[60], order_text[24], hash_text[24];
         snprintf(step, sizeof step, "%llu", (unsigned long long)t->step);
         snprintf(tokens, sizeof tokens, "%llu", (unsigned long long)t->report.tokens);
-        const fm_stored_note notes[] = {{"fillmask.training", training.data}, {"step", step}, {"tokens", tokens}};
-        status = fm_safetensors_write(path, tensors, 3, notes, 3, err);
+        snprintf(generator, sizeof generator, "threefry2x32-20, seed %u, round %llu", t->options.seed,
+                 (unsigned long long)t->step + 1);
+        snprintf(order_text, sizeof order_text, "%016llx", (unsigned long long)order);
+        const char *const values[NOTES] = {training.data, step, tokens, generator, order_text, hash_text};
+        fm_stored_note notes[NOTES];
+        for (size_t i = 0; i < NOTES; i++) notes[i] = (fm_stored_note){keys[i], values[i]};
+        uint64_t hash = hash_notes(notes, NOTE_HASH);
+        for (size_t i = 0; i < 3; i++) hash = hash_numbers(hash, arrays[i], tensors[i].size);
+        snprintf(hash_text, sizeof hash_text, "%016llx", (unsigned long long)hash);
+        status = fm_safetensors_write(path, tensors, 3, notes, NOTES, err);
     }
     fm_buffer_free(&training);
     for (size_t i = 0; i < 3; i++) fm_free(arrays[i]);
@@ -94,31 +133,48 @@ static fm_status check_tensor(const fm_trainer *t, const fm_safetensors *file, s
         float value;
         memcpy(&value, x->data + i, sizeof value);
         if (!isfinite(value) || (states[index] == FM_STATE_SECOND && value < 0.0f))
-            return fm_fail(err, FM_E_FORMAT, "%s is damaged: its tensor \"%s\" holds %g; train from the start.", path,
-                           names[index], (double)value);
+            return fm_fail(err, FM_E_FORMAT, "%s is damaged: its tensor \"%s\" holds %g.", path, names[index],
+                           (double)value);
     }
     return FM_OK;
 }
 
-static fm_status check(fm_trainer *t, const fm_safetensors *file, const char *path, fm_error *err)
+/* Whether the file is as it was written. */
+static fm_status check_hash(const fm_safetensors *file, const fm_stored_note *notes, const char *path, fm_error *err)
 {
-    const char *training = fm_safetensors_metadata(file, "fillmask.training");
-    if (!training) return fm_fail(err, FM_E_FORMAT, "%s is not a checkpoint of a training.", path);
+    uint64_t hash = hash_notes(notes, NOTE_HASH);
+    for (size_t i = 0; i < 3; i++) {
+        const fm_stored_tensor *x = fm_safetensors_find(file, names[i]);
+        if (x) hash = hash_numbers(hash, x->data, x->size);
+    }
+    char text[24];
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)hash);
+    if (strcmp(text, notes[NOTE_HASH].value) == 0) return FM_OK;
+    return fm_fail(err, FM_E_FORMAT, "%s is damaged: its content has the hash %s where it should have %.16s.", path,
+                   text, notes[NOTE_HASH].value);
+}
+
+static fm_status check(fm_trainer *t, const fm_safetensors *file, const fm_stored_note *notes, const char *path,
+                       fm_error *err)
+{
+    for (size_t i = 0; i < NOTES; i++)
+        if (!notes[i].value) return fm_fail(err, FM_E_FORMAT, "%s is not a checkpoint of a training.", path);
+    fm_status status = check_hash(file, notes, path, err);
+    if (status) return status;
     fm_buffer mine = {0};
     describe(t, &mine);
-    fm_status status = FM_OK;
+    const char *theirs = notes[NOTE_TRAINING].value;
     if (mine.failed) status = fm_fail_memory(err, mine.size, "a checkpoint");
-    else if (strcmp(mine.data, training) != 0) status = refuse_other(path, training, mine.data, err);
+    else if (strcmp(mine.data, theirs) != 0) status = refuse_other(path, theirs, mine.data, err);
     fm_buffer_free(&mine);
     for (size_t i = 0; i < 3 && !status; i++) status = check_tensor(t, file, i, path, err);
     return status;
 }
 
-static bool read_number(const fm_safetensors *file, const char *key, uint64_t *value)
+static bool read_number(const char *text, uint64_t *value)
 {
-    const char *text = fm_safetensors_metadata(file, key);
     char *end;
-    if (!text || *text < '0' || *text > '9') return false;
+    if (*text < '0' || *text > '9') return false;
     *value = strtoull(text, &end, 10);
     return *end == '\0';
 }
@@ -128,10 +184,12 @@ fm_status fm_checkpoint_load(fm_trainer *t, const char *path, fm_error *err)
     fm_safetensors *file;
     fm_status status = fm_safetensors_open(&file, path, err);
     if (status) return status;
-    status = check(t, file, path, err);
-    uint64_t step = 0, tokens = 0;
-    if (!status &&
-        (!read_number(file, "step", &step) || !read_number(file, "tokens", &tokens) || step > fm_trainer_steps(t)))
+    fm_stored_note notes[NOTES];
+    for (size_t i = 0; i < NOTES; i++) notes[i] = (fm_stored_note){keys[i], fm_safetensors_metadata(file, keys[i])};
+    status = check(t, file, notes, path, err);
+    uint64_t step = 0, tokens = 0, order;
+    if (!status && (!read_number(notes[NOTE_STEP].value, &step) || !read_number(notes[NOTE_TOKENS].value, &tokens) ||
+                    step > fm_trainer_steps(t)))
         status = fm_fail(err, FM_E_FORMAT, "%s does not say a step of this training.", path);
     size_t elements = (size_t)t->parameters->elements;
     float *array = status ? NULL : fm_alloc(elements, sizeof(float));
@@ -141,11 +199,14 @@ fm_status fm_checkpoint_load(fm_trainer *t, const char *path, fm_error *err)
         fm_network_write_state(t->network, states[i], array);
     }
     if (!status) status = t->backend->ops->finish(t->backend, err);
-    if (!status) {
-        t->step = t->report.step = step;
-        t->tokens = t->report.tokens = tokens;
-        t->running = t->batch_running = false;
-    }
+    if (!status) status = trainer_go_to(t, step, tokens, err);
+    if (!status) status = trainer_order_hash(t, &order, err);
+    if (!status && order != strtoull(notes[NOTE_ORDER].value, NULL, 16))
+        status =
+            fm_fail(err, FM_E_ARGUMENT,
+                    "%s was made by a version of this program that takes the data in another order; train from the "
+                    "start.",
+                    path);
     fm_free(array);
     fm_safetensors_close(file);
     return status;

@@ -38,6 +38,20 @@ fm_status fm_chunks_make(fm_chunks *chunks, const fm_corpus *corpus, uint32_t le
     return FM_OK;
 }
 
+/* Draws by Knuth's selection sampling (The Art of Computer Programming, 3.4.2, algorithm S), which keeps the order. */
+fm_status fm_chunks_split(uint32_t **out, uint32_t count, uint32_t aside, uint32_t seed, fm_error *err)
+{
+    uint32_t *list = *out = malloc((count ? count : 1) * sizeof *list);
+    if (!list) return fm_fail_memory(err, count * sizeof *list, "the list of chunks");
+    fm_random random = fm_random_seeded(seed, 0x61736964u);
+    for (uint32_t i = 0, drawn = 0; i < count; i++) {
+        bool take = drawn < aside && fm_random_below(&random, count - i) < aside - drawn;
+        list[take ? drawn : aside + i - drawn] = i;
+        drawn += take;
+    }
+    return FM_OK;
+}
+
 void fm_chunks_free(fm_chunks *chunks)
 {
     free(chunks->starts);

@@ -24,9 +24,9 @@ static draw draw_at(const fm_masking *masking, uint32_t round, uint32_t number, 
     return (draw){out[0] & 0xffff, out[0] >> 16, out[1]};
 }
 
-static uint32_t threshold(const fm_masking *masking)
+static uint32_t threshold(float share)
 {
-    return (uint32_t)(masking->rate * 65536.0f + 0.5f);
+    return (uint32_t)(share * 65536.0f + 0.5f);
 }
 
 /* Whether the token at `place` is predicted. *head is the place that decides, which the caller keeps from token to
@@ -36,7 +36,8 @@ static bool selected(const fm_masking *masking, uint32_t round, uint32_t number,
 {
     uint32_t id = tokens[place] & FM_TOKEN_ID;
     if (!masking->whole_words || tokens[place] & FM_TOKEN_WORD || is_special(&masking->special, id)) *head = place;
-    return !is_special(&masking->special, id) && draw_at(masking, round, number, *head).select < threshold(masking);
+    return !is_special(&masking->special, id) &&
+           draw_at(masking, round, number, *head).select < threshold(masking->rate);
 }
 
 uint32_t fm_masked_count(const fm_masking *masking, uint32_t round, uint32_t number, const uint32_t *tokens,
@@ -87,16 +88,16 @@ bool fm_collator_add(fm_collator *collator, const fm_masking *masking, uint32_t 
     if (batch->sequences == collator->sequence_room || length > collator->token_room - batch->tokens ||
         fm_masked_count(masking, round, number, tokens, length) > collator->masked_room - batch->masked)
         return false;
-    uint32_t head = 0;
+    uint32_t head = 0, hidden = threshold(masking->shares.mask);
+    uint32_t changed = threshold(masking->shares.mask + masking->shares.random);
     for (uint32_t i = 0; i < length; i++) {
         uint32_t id = tokens[i] & FM_TOKEN_ID, row = batch->tokens + i;
         if (selected(masking, round, number, tokens, i, &head)) {
             collator->rows[batch->masked] = row;
             collator->labels[batch->masked++] = id;
             draw d = draw_at(masking, round, number, i);
-            if (d.kind < 52429) /* 80% */
-                id = masking->special.mask;
-            else if (d.kind < 58982) /* 10% */ id = (uint32_t)((uint64_t)d.token * masking->vocab_size >> 32);
+            if (d.kind < hidden) id = masking->special.mask;
+            else if (d.kind < changed) id = (uint32_t)((uint64_t)d.token * masking->vocab_size >> 32);
         }
         collator->ids[row] = id;
     }

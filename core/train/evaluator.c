@@ -11,6 +11,8 @@ struct fm_evaluator {
     const fm_corpus *corpus;
     fm_masking masking;
     fm_chunks chunks;
+    uint32_t *aside; /* the only ones that are used, NULL for all; and of how many the `count` are taken */
+    uint32_t among;
     uint32_t count, next; /* chunks to do, and the first that is in no batch yet */
     fm_collator collator;
     float *losses;
@@ -28,7 +30,7 @@ static uint8_t characters_of(const char *token)
 
 fm_status fm_evaluator_create(fm_evaluator **evaluator, fm_network *network, fm_backend *backend, const fm_room *room,
                               const fm_corpus *corpus, const fm_tokenizer *tokenizer, const fm_masking *masking,
-                              uint32_t length, uint32_t limit, fm_error *err)
+                              uint32_t length, uint32_t aside, uint32_t limit, fm_error *err)
 {
     *evaluator = NULL;
     fm_evaluator *e = calloc(1, sizeof *e);
@@ -43,13 +45,18 @@ fm_status fm_evaluator_create(fm_evaluator **evaluator, fm_network *network, fm_
     fm_status status = FM_OK;
     if (!e->losses || !e->characters) status = fm_fail_memory(err, (size_t)room->masked * 8 + vocab, "an evaluation");
     if (!status) status = fm_chunks_make(&e->chunks, corpus, length, err);
+    if (!status && aside > e->chunks.count)
+        status = fm_fail(err, FM_E_ARGUMENT, "%u chunks cannot be set aside of the %u that the data gives.", aside,
+                         e->chunks.count);
+    if (!status && aside > 0) status = fm_chunks_split(&e->aside, e->chunks.count, aside, masking->seed, err);
     if (!status) status = fm_collator_create(&e->collator, room->tokens, room->sequences, room->masked, err);
     if (status) {
         fm_evaluator_destroy(e);
         return status;
     }
     for (uint32_t i = 0; i < vocab; i++) e->characters[i] = characters_of(fm_tokenizer_token(tokenizer, i));
-    e->count = limit > 0 && limit < e->chunks.count ? limit : e->chunks.count;
+    e->among = aside > 0 ? aside : e->chunks.count;
+    e->count = limit > 0 && limit < e->among ? limit : e->among;
     *evaluator = e;
     return FM_OK;
 }
@@ -58,6 +65,7 @@ void fm_evaluator_destroy(fm_evaluator *e)
 {
     if (!e) return;
     fm_chunks_free(&e->chunks);
+    free(e->aside);
     fm_collator_free(&e->collator);
     free(e->losses);
     free(e->characters);
@@ -69,8 +77,9 @@ static void collate(fm_evaluator *e)
 {
     fm_collator_clear(&e->collator, 0);
     for (; e->next < e->count; e->next++) {
-        /* Spread over the corpus: with all of them, chunk i is chunk i. */
-        uint32_t chunk = (uint32_t)((uint64_t)e->next * e->chunks.count / e->count);
+        /* Evenly spread: with all of them, the i-th is the i-th. */
+        uint32_t chunk = (uint32_t)((uint64_t)e->next * e->among / e->count);
+        if (e->aside) chunk = e->aside[chunk];
         const uint32_t *tokens = e->corpus->ids + e->chunks.starts[chunk];
         if (!fm_collator_add(&e->collator, &e->masking, 0, chunk, tokens, e->chunks.length)) return;
         e->result.chunks++;

@@ -47,6 +47,7 @@ static bool read_line(const char *line, size_t size, fm_log_point *point)
     bool good = fm_json_u64(cJSON_GetObjectItemCaseSensitive(root, "step"), &step);
     point->step = step;
     point->evaluation = eval != NULL;
+    if (!number_of(root, "epoch", DBL_MAX, &point->epoch)) point->epoch = 0.0;
     if (eval)
         good = good && number_of(eval, "loss", DBL_MAX, &point->loss) &&
                number_of(eval, "accuracy", 1.0, &point->accuracy);

@@ -91,16 +91,30 @@ typedef struct fm_chunks {
 } fm_chunks;
 fm_status fm_chunks_make(fm_chunks *chunks, const fm_corpus *corpus, uint32_t length, fm_error *err);
 void fm_chunks_free(fm_chunks *chunks);
+/* Draws `aside` of `count` chunks with a seed, for evaluations that trainings on the same data keep out of their way:
+ * the list, freed with free(), has these first and then the others, each part in rising order. aside is at most
+ * count. */
+fm_status fm_chunks_split(uint32_t **list, uint32_t count, uint32_t aside, uint32_t seed, fm_error *err);
 
-/* Masking as BERT's (Devlin et al. 2019): of the tokens that are not special, `rate` are to be predicted; of these 80%
- * become [MASK], 10% a random token, 10% stay. With whole words, words are drawn instead of tokens. What is drawn
- * depends on seed, round, the chunk's number and the place in it alone. */
+/* What becomes of the tokens that are to be predicted; the rest stays as it is. */
+typedef struct fm_mask_shares {
+    float mask, random; /* [MASK], any token of the vocabulary */
+} fm_mask_shares;
+#define FM_BERT_SHARES                                                                                                 \
+    {                                                                                                                  \
+        0.8f, 0.1f                                                                                                     \
+    }
+
+/* Masking as BERT's (Devlin et al. 2019): of the tokens that are not special, `rate` are to be predicted. With whole
+ * words, words are drawn instead of tokens. What is drawn depends on seed, round, the chunk's number and the place in
+ * it alone. */
 typedef struct fm_masking {
     float rate;
     bool whole_words;
     uint32_t seed;
     uint32_t vocab_size;
     fm_special_ids special;
+    fm_mask_shares shares;
 } fm_masking;
 
 /* A batch under construction, with arrays of its own. */
@@ -131,11 +145,12 @@ typedef struct fm_evaluation {
 } fm_evaluation;
 
 typedef struct fm_evaluator fm_evaluator;
-/* limit: chunks at most (evenly spread over the corpus), 0 for all. The network, corpus and tokenizer must outlive it;
- * room is what the network was made with. */
+/* aside: only the chunks that fm_chunks_split sets aside with the seed of the masks, 0 for all. limit: so many of them
+ * at most, evenly spread, 0 for all. The network, corpus and tokenizer must outlive it; room is what the network was
+ * made with. */
 fm_status fm_evaluator_create(fm_evaluator **evaluator, fm_network *network, fm_backend *backend, const fm_room *room,
                               const fm_corpus *corpus, const fm_tokenizer *tokenizer, const fm_masking *masking,
-                              uint32_t length, uint32_t limit, fm_error *err);
+                              uint32_t length, uint32_t aside, uint32_t limit, fm_error *err);
 /* One stage of the network; *more is false when all is summed. */
 fm_status fm_evaluator_step(fm_evaluator *evaluator, bool *more, fm_error *err);
 void fm_evaluator_progress(const fm_evaluator *evaluator, uint64_t *done, uint64_t *total); /* chunks */
@@ -145,11 +160,11 @@ void fm_evaluator_destroy(fm_evaluator *evaluator);
 /* ---- the log and its picture (log.c, report.c) ---- */
 
 /* A line of a log: {"step", "loss", "learning_rate", "tokens", "seconds", ...} of the steps since the line before, or
- * {"step", "eval": {"loss", "accuracy", ...}}. */
+ * {"step", "epoch", "eval": {"loss", "accuracy", ...}}. */
 typedef struct fm_log_point {
     uint64_t step;
     bool evaluation;
-    double loss;
+    double epoch, loss;
     double accuracy;                       /* of an evaluation */
     double learning_rate, tokens, seconds; /* of steps; the last two of all so far */
 } fm_log_point;
@@ -186,19 +201,32 @@ typedef struct fm_phase {
     uint64_t end;           /* first step that no longer belongs to it */
 } fm_phase;
 
+/* How the learning rate goes on after the warm-up. */
+typedef enum fm_schedule {
+    FM_SCHEDULE_LINEAR, /* to zero at the last phase's end */
+    FM_SCHEDULE_COSINE, /* half a wave, to zero at the same place */
+    FM_SCHEDULE_CONSTANT
+} fm_schedule;
+
 typedef struct fm_train_options {
     fm_phase phases[FM_MOST_PHASES];
     size_t phase_count;
-    uint64_t warmup;      /* steps of linear warm-up; then linear to zero at the last phase's end */
+    fm_schedule schedule;
+    uint64_t warmup;      /* steps of linear warm-up */
     double learning_rate; /* its peak */
     double beta1, beta2, epsilon, weight_decay, clip;
     fm_precision precision; /* of the linear layers' products; weights, moments and evaluations are f32 */
     bool dropout;
     float mask_rate;
+    fm_mask_shares shares;
     bool whole_words;
     uint32_t seed;
     uint32_t micro_tokens; /* tokens of a forward pass at most; a step is made of as many as it takes */
-    uint32_t limit;        /* chunks drawn from the corpus at most, 0 for all */
+    uint32_t aside;        /* chunks that fm_chunks_split keeps out of the training; needs chunks of one length */
+    uint32_t aside_seed;
+    uint32_t limit;         /* chunks drawn from the others at most, 0 for all */
+    bool frozen_embeddings; /* stay as they are, and with them the tied output matrix */
+    uint32_t frozen_layers; /* the first so many */
 } fm_train_options;
 
 typedef struct fm_train_report {
@@ -208,7 +236,8 @@ typedef struct fm_train_report {
     double loss;     /* mean over the masked tokens of the last step, nats */
     double norm;     /* of the gradients, before clipping */
     double learning_rate;
-    double epoch;
+    double epoch;     /* passed at the end of the step, of the phase that it belongs to */
+    bool epoch_ended; /* it was the last step of one */
 } fm_train_report;
 
 typedef struct fm_trainer fm_trainer;
@@ -222,16 +251,28 @@ fm_room fm_trainer_room(const fm_trainer *trainer);
 fm_network *fm_trainer_network(fm_trainer *trainer);
 uint64_t fm_trainer_steps(const fm_trainer *trainer); /* of the whole training */
 /* Does the next part (a stage of a forward or backward pass, or the update). *stepped: a step has been completed and
- * the report is new. Not to be called when all steps are made. */
+ * the report is new. A loss that is not finite ends the training with an error that names step and batch. Not to be
+ * called when all steps are made. */
 fm_status fm_trainer_advance(fm_trainer *trainer, bool *stepped, fm_error *err);
 const fm_train_report *fm_trainer_report(const fm_trainer *trainer);
 /* The values as they are: `to` has fm_parameters.elements floats. */
 fm_status fm_trainer_values(fm_trainer *trainer, float *to, fm_error *err);
 
-/* A checkpoint is one file with values, moments and step, replaced as a whole. A training resumed from it goes on as
- * if it had not stopped, on any machine with the same instruction set. Loading refuses a file of another model, or
- * made with options that change what a step does. */
+/* A checkpoint is one file with values, moments, step, generator and data order, replaced as a whole. A training
+ * resumed from it goes on as if it had not stopped, on any machine with the same instruction set. Loading refuses a
+ * file whose content does not have the hash that it names (FM_E_FORMAT), one of another model, or one made with options
+ * that change what a step does (FM_E_ARGUMENT). */
 fm_status fm_checkpoint_save(fm_trainer *trainer, const char *path, fm_error *err);
 fm_status fm_checkpoint_load(fm_trainer *trainer, const char *path, fm_error *err);
+
+/* ---- the checkpoints of a folder (checkpoints.c) ---- */
+
+/* They are named checkpoint-STEP.safetensors. */
+fm_status fm_checkpoints_find(const char *folder, bool *found, fm_error *err);
+/* Saves one, then removes the oldest beyond `keep`, 0 for none. */
+fm_status fm_checkpoints_save(fm_trainer *trainer, const char *folder, uint32_t keep, fm_error *err);
+/* Loads the newest that is whole. What is wrong with the last one that was passed over stands in *skipped, with the
+ * status FM_OK if there was none. */
+fm_status fm_checkpoints_load(fm_trainer *trainer, const char *folder, fm_error *skipped, fm_error *err);
 
 #endif

@@ -32,6 +32,16 @@ static fm_status check_options(const fm_train_options *o, const fm_config *confi
     if (!(o->learning_rate > 0.0 && o->learning_rate < 1.0))
         return fm_fail(err, FM_E_ARGUMENT, "The learning rate is %g; it must be above 0 and below 1.",
                        o->learning_rate);
+    if (!(o->shares.mask >= 0.0f && o->shares.random >= 0.0f && o->shares.mask + o->shares.random <= 1.0f))
+        return fm_fail(err, FM_E_ARGUMENT,
+                       "Of the tokens to predict, a share of %g becomes [MASK] and %g another token; both must be 0 or "
+                       "more, and 1 at most together.",
+                       (double)o->shares.mask, (double)o->shares.random);
+    if (o->aside > 0 && o->phase_count > 1)
+        return fm_fail(err, FM_E_ARGUMENT, "Chunks can be set aside for evaluations only if all have one length.");
+    if (o->frozen_layers > config->layers)
+        return fm_fail(err, FM_E_ARGUMENT, "%u layers cannot be frozen in a model of %u.", o->frozen_layers,
+                       config->layers);
     return FM_OK;
 }
 
@@ -73,11 +83,19 @@ static fm_status begin_phase(fm_trainer *t, size_t phase, fm_error *err)
     t->phase = phase;
     fm_status status = fm_chunks_make(&t->chunks, t->corpus, t->options.phases[phase].length, err);
     if (status) return status;
-    uint32_t count = t->chunks.count;
-    t->drawn = malloc(count * sizeof *t->drawn);
+    uint32_t count = t->chunks.count, aside = t->options.aside;
+    if (aside >= count)
+        return fm_fail(
+            err, FM_E_ARGUMENT,
+            "%u chunks are to be set aside for evaluations and the data gives %u, which leaves none to train "
+            "on; set fewer aside, or use more text.",
+            aside, count);
+    status = fm_chunks_split(&t->drawn, count, aside, t->options.aside_seed, err);
+    if (status) return status;
+    count -= aside;
+    memmove(t->drawn, t->drawn + aside, count * sizeof *t->drawn);
     t->order = malloc(count * sizeof *t->order);
-    if (!t->drawn || !t->order) return fm_fail_memory(err, 2 * count * sizeof *t->drawn, "the order of the chunks");
-    for (uint32_t i = 0; i < count; i++) t->drawn[i] = i;
+    if (!t->order) return fm_fail_memory(err, count * sizeof *t->order, "the order of the chunks");
     if (t->options.limit > 0 && t->options.limit < count) {
         fm_random random = fm_random_seeded(t->options.seed, 0x73616d70u);
         shuffle(t->drawn, count, &random);
@@ -104,8 +122,9 @@ fm_status fm_trainer_create(fm_trainer **trainer, const fm_config *config, const
     t->backend = backend;
     t->corpus = corpus;
     t->options = *options;
-    t->masking = (fm_masking){options->mask_rate, options->whole_words, options->seed, config->vocab_size,
-                              fm_tokenizer_special(tokenizer)};
+    t->masking = (fm_masking){
+        options->mask_rate, options->whole_words, options->seed, config->vocab_size, fm_tokenizer_special(tokenizer),
+        options->shares};
     t->room = plan_room(options);
     t->losses = calloc((size_t)t->room.masked * 2, sizeof *t->losses);
     if (!t->losses) status = fm_fail_memory(err, (size_t)t->room.masked * 8, "a trainer");
@@ -116,6 +135,7 @@ fm_status fm_trainer_create(fm_trainer **trainer, const fm_config *config, const
         fm_trainer_destroy(t);
         return status;
     }
+    fm_network_freeze(t->network, options->frozen_embeddings, options->frozen_layers);
     *trainer = t;
     return FM_OK;
 }
@@ -147,36 +167,78 @@ uint64_t fm_trainer_steps(const fm_trainer *t)
 
 /* ---- steps ---- */
 
-/* Linear from 0 to the peak over the warm-up, then linear to 0 at the end (transformers' "linear" schedule). */
+/* Linear from 0 to the peak over the warm-up, then as transformers' "linear", "cosine" and "constant_with_warmup". */
 static double learning_rate(const fm_train_options *o, uint64_t step)
 {
     uint64_t total = o->phases[o->phase_count - 1].end;
     if (step < o->warmup) return o->learning_rate * (double)step / (double)o->warmup;
-    return total > o->warmup ? o->learning_rate * (double)(total - step) / (double)(total - o->warmup) : 0.0;
+    if (o->schedule == FM_SCHEDULE_CONSTANT) return o->learning_rate;
+    double left = total > o->warmup ? (double)(total - step) / (double)(total - o->warmup) : 0.0;
+    if (o->schedule == FM_SCHEDULE_COSINE) return o->learning_rate * 0.5 * (1.0 - cos(3.14159265358979323846 * left));
+    return o->learning_rate * left;
 }
 
-/* Finds the chunks of the next step: epochs are shuffled anew, and the last step of one may be short. */
-static fm_status begin_step(fm_trainer *t, fm_error *err)
+/* Of the phase that the next step belongs to. */
+static uint64_t step_in_phase(const fm_trainer *t)
+{
+    return t->step - (t->phase > 0 ? t->options.phases[t->phase - 1].end : 0);
+}
+
+/* Steps of an epoch, of which the last may be short. */
+static uint32_t epoch_steps(const fm_trainer *t)
+{
+    uint32_t batch = t->options.phases[t->phase].batch;
+    return (uint32_t)(((uint64_t)t->drawn_count + batch - 1) / batch);
+}
+
+/* Finds the phase of the next step and its epoch, whose chunks are shuffled anew. */
+static fm_status find_order(fm_trainer *t, fm_error *err)
 {
     const fm_phase *phases = t->options.phases;
     size_t phase = 0;
-    while (t->step >= phases[phase].end) phase++;
+    while (phase + 1 < t->options.phase_count && t->step >= phases[phase].end) phase++;
     if (phase != t->phase || !t->drawn) {
         fm_status status = begin_phase(t, phase, err);
         if (status) return status;
     }
-    uint64_t in_phase = t->step - (phase > 0 ? phases[phase - 1].end : 0);
-    uint32_t batch = phases[phase].batch, steps = (uint32_t)(((uint64_t)t->drawn_count + batch - 1) / batch);
-    if (t->epoch != in_phase / steps) {
-        t->epoch = in_phase / steps;
-        memcpy(t->order, t->drawn, t->drawn_count * sizeof *t->order);
-        fm_random random = fm_random_seeded(t->options.seed + ((uint64_t)phase << 32), 0x10000u + (uint32_t)t->epoch);
-        shuffle(t->order, t->drawn_count, &random);
-    }
-    uint64_t first = in_phase % steps * batch, last = first + batch;
+    uint64_t epoch = step_in_phase(t) / epoch_steps(t);
+    if (t->epoch == epoch) return FM_OK;
+    t->epoch = epoch;
+    memcpy(t->order, t->drawn, t->drawn_count * sizeof *t->order);
+    fm_random random = fm_random_seeded(t->options.seed + ((uint64_t)phase << 32), 0x10000u + (uint32_t)t->epoch);
+    shuffle(t->order, t->drawn_count, &random);
+    return FM_OK;
+}
+
+fm_status trainer_order_hash(fm_trainer *t, uint64_t *hash, fm_error *err)
+{
+    fm_status status = find_order(t, err);
+    *hash = FM_HASH_START;
+    for (uint32_t i = 0; i < t->drawn_count && !status; i++) *hash = (*hash ^ t->order[i]) * 0x100000001b3ull;
+    return status;
+}
+
+fm_status trainer_go_to(fm_trainer *t, uint64_t step, uint64_t tokens, fm_error *err)
+{
+    t->step = t->report.step = step;
+    t->tokens = t->report.tokens = tokens;
+    t->running = t->batch_running = false;
+    fm_status status = find_order(t, err);
+    if (status) return status;
+    uint64_t done = step_in_phase(t);
+    t->report.epoch = (double)done / epoch_steps(t);
+    t->report.epoch_ended = done > 0 && done % epoch_steps(t) == 0;
+    return FM_OK;
+}
+
+static fm_status begin_step(fm_trainer *t, fm_error *err)
+{
+    fm_status found = find_order(t, err);
+    if (found) return found;
+    uint32_t batch = t->options.phases[t->phase].batch;
+    uint64_t first = step_in_phase(t) % epoch_steps(t) * batch, last = first + batch;
     t->first = t->next = (uint32_t)first;
     t->last = (uint32_t)(last < t->drawn_count ? last : t->drawn_count);
-    t->report.epoch = (double)in_phase / steps;
     t->loss = 0.0;
     t->masked = 0;
     t->tokens = t->report.tokens;
@@ -211,13 +273,35 @@ static fm_status begin_batch(fm_trainer *t, fm_error *err)
     return fm_network_begin(t->network, batch, &run, err);
 }
 
+static fm_status refuse_loss(const fm_trainer *t, double loss, fm_error *err)
+{
+    uint32_t first = t->next - t->collator.batch.sequences, chunk = t->order[first];
+    uint64_t place = t->chunks.starts[chunk], document = 0, end = t->corpus->documents;
+    while (end - document > 1) { /* the last that starts no later */
+        uint64_t middle = document + (end - document) / 2;
+        if (t->corpus->starts[middle] <= place) document = middle;
+        else end = middle;
+    }
+    return fm_fail(
+        err, FM_E_FORMAT,
+        "The loss is %g at step %llu of %llu, in batch %llu of its epoch, among chunks %u to %u of that batch "
+        "(the first of them begins in document %llu of the data); the weights have diverged or are damaged: "
+        "use a lower learning rate, a warm-up or clipping.",
+        loss, (unsigned long long)(t->step + 1), (unsigned long long)fm_trainer_steps(t),
+        (unsigned long long)(step_in_phase(t) % epoch_steps(t) + 1), first - t->first + 1, t->next - t->first,
+        (unsigned long long)(document + 1));
+}
+
 static fm_status end_batch(fm_trainer *t, fm_error *err)
 {
     t->batch_running = false;
     fm_network_read_losses(t->network, t->losses);
     fm_status status = t->backend->ops->finish(t->backend, err);
-    for (uint32_t i = 0; i < t->collator.batch.masked && !status; i++) t->loss += t->losses[2 * i];
-    return status;
+    if (status) return status;
+    double loss = 0.0;
+    for (uint32_t i = 0; i < t->collator.batch.masked; i++) loss += t->losses[2 * i];
+    t->loss += loss;
+    return isfinite(loss) ? FM_OK : refuse_loss(t, loss / t->collator.batch.masked, err);
 }
 
 static fm_status end_step(fm_trainer *t, fm_error *err)
@@ -235,6 +319,9 @@ static fm_status end_step(fm_trainer *t, fm_error *err)
     fm_network_read_squares(t->network, &squares);
     fm_status status = t->backend->ops->finish(t->backend, err);
     if (status) return status;
+    uint64_t done = step_in_phase(t) + 1;
+    t->report.epoch = (double)done / epoch_steps(t);
+    t->report.epoch_ended = done % epoch_steps(t) == 0;
     t->running = false;
     t->step++;
     t->report.step = t->step;

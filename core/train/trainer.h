@@ -35,4 +35,9 @@ struct fm_trainer {
     fm_train_report report;
 };
 
+/* Makes `step` the number of steps made (trainer.c). */
+fm_status trainer_go_to(fm_trainer *t, uint64_t step, uint64_t tokens, fm_error *err);
+/* Of the order of the chunks in the epoch that the next step belongs to (trainer.c). */
+fm_status trainer_order_hash(fm_trainer *t, uint64_t *hash, fm_error *err);
+
 #endif

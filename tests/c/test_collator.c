@@ -129,7 +129,7 @@ static void masks_the_share_asked_for(void **state)
     fm_collator collator;
     assert_int_equal(fm_collator_create(&collator, LENGTH, 1, LENGTH, NULL), FM_OK);
     for (size_t r = 0; r < 2; r++) {
-        const fm_masking masking = {(float)rates[r], false, 42, VOCABULARY, special};
+        const fm_masking masking = {(float)rates[r], false, 42, VOCABULARY, special, FM_BERT_SHARES};
         uint64_t usual = 0, predicted = 0, hidden = 0, kept = 0, low = 0, replaced = 0;
         for (uint32_t c = 0; c < CHUNKS; c++) {
             const uint32_t *chunk = tokens + (size_t)c * LENGTH;
@@ -170,7 +170,7 @@ static void masks_whole_words(void **state)
     (void)state;
     enum { LENGTH = 256, CHUNKS = 2000 };
     uint32_t *tokens = random_tokens((size_t)LENGTH * CHUNKS);
-    const fm_masking masking = {0.2f, true, 42, VOCABULARY, special};
+    const fm_masking masking = {0.2f, true, 42, VOCABULARY, special, FM_BERT_SHARES};
     fm_collator collator;
     assert_int_equal(fm_collator_create(&collator, LENGTH, 1, LENGTH, NULL), FM_OK);
     uint64_t words = 0, predicted_words = 0;
@@ -199,7 +199,7 @@ static void masks_do_not_depend_on_the_batch(void **state)
     enum { LENGTH = 64, CHUNKS = 20 };
     uint32_t *tokens = random_tokens((size_t)LENGTH * CHUNKS);
     for (int whole = 0; whole < 2; whole++) {
-        const fm_masking masking = {0.15f, whole != 0, 7, VOCABULARY, special};
+        const fm_masking masking = {0.15f, whole != 0, 7, VOCABULARY, special, FM_BERT_SHARES};
         fm_collator all, one;
         assert_int_equal(fm_collator_create(&all, LENGTH * CHUNKS, CHUNKS, LENGTH * CHUNKS, NULL), FM_OK);
         assert_int_equal(fm_collator_create(&one, LENGTH, 1, LENGTH, NULL), FM_OK);
@@ -244,7 +244,7 @@ static void draws_are_independent(void **state)
     fm_collator collator;
     assert_int_equal(fm_collator_create(&collator, LENGTH, 1, LENGTH, NULL), FM_OK);
     for (size_t i = 0; i < sizeof draws / sizeof *draws; i++) {
-        const fm_masking masking = {0.15f, false, draws[i].seed, VOCABULARY, special};
+        const fm_masking masking = {0.15f, false, draws[i].seed, VOCABULARY, special, FM_BERT_SHARES};
         uint64_t both = 0;
         fm_collator_clear(&collator, 0);
         assert_true(fm_collator_add(&collator, &masking, draws[i].round, draws[i].number, tokens, LENGTH));
@@ -264,7 +264,7 @@ static void says_when_there_is_no_room(void **state)
     (void)state;
     enum { LENGTH = 64 };
     uint32_t *tokens = random_tokens(LENGTH);
-    const fm_masking masking = {0.5f, false, 42, VOCABULARY, special};
+    const fm_masking masking = {0.5f, false, 42, VOCABULARY, special, FM_BERT_SHARES};
     uint32_t masked = fm_masked_count(&masking, 1, 0, tokens, LENGTH);
     assert_true(masked > 10);
     const struct {

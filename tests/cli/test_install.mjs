@@ -46,6 +46,13 @@ test('an installed program finds the model that was installed with it', { skip }
   for (const name of [program, path('fillmask')])
     assert.equal(realpathSync(info({ program: name }).model), realpathSync(join(weights, 'tiny')));
   assert.equal(info({ program, env: { FILLMASK_MODEL: 'tiny' } }).model, 'tiny');
+  // The models beside it go by their names, unless there is a folder of that name here.
+  cpSync(path('tiny'), join(weights, 'other'), { recursive: true });
+  const named = (name) => JSON.parse(run(['info', '--json', name], { program }).out).model;
+  assert.equal(realpathSync(named('other')), realpathSync(join(weights, 'other')));
+  assert.equal(named('tiny'), 'tiny');
+  assert.match(run(['fill', '-m', 'other', 'The movie [MASK] good.'], { program }).out, /was/);
+  refused(['fill', '-m', 'nowhere', 'The [MASK].'], 1, { program }, /nowhere\/config\.json could not be opened/);
 });
 
 test('a C program is built against what was installed', { skip: skip || (sanitised && 'the library is sanitised') }, () => {

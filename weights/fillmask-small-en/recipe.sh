@@ -17,9 +17,7 @@ mkdir -p "$out"
     "$fillmask" train-vocab --data "$out/wikipedia.jsonl" "$imdb" --part train --size 16000 --alphabet 400 \
         -o "$out/vocabulary"
 
-resume=""
-[ ! -f "$out/model/checkpoint.safetensors" ] || resume=--resume
-"$fillmask" train $resume --tokenizer "$out/vocabulary" --init neighbours \
+"$fillmask" train --resume --tokenizer "$out/vocabulary" --init neighbours \
     --layers 4 --hidden 256 --heads 4 --positions 128 --dropout 0 \
     --data "$out/wikipedia.jsonl" "$imdb" --part train --lengths 64:0.75,128:1 --batch 16 --length 128 \
     --steps 10000 --learning-rate 8e-4 --warmup 0.15 --mask-rate 0.2 --seed 42 --save-every 1000 \
