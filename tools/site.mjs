@@ -5,7 +5,7 @@
 // any that are named: `npm run site -- [--out FOLDER] [--model FOLDER]...`.
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join, relative, resolve } from 'node:path';
+import { basename, dirname, join, posix, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
@@ -22,13 +22,22 @@ function models() {
   return [...shipped.filter((folder) => existsSync(join(folder, 'model.safetensors'))), ...values.model.map((folder) => resolve(folder))];
 }
 
+/** The scripts that these ones import, and they themselves. @param {string[]} paths */
+function scripts(...paths) {
+  const all = new Set(paths);
+  for (const path of all)
+    for (const [, from, lazy] of readFileSync(join(root, path), 'utf8').matchAll(/^(?:import|export)\b[^;]*?from '(\.[^']+)'|\bimport\('(\.[^']+)'\)/gm))
+      all.add(posix.join(posix.dirname(path), from ?? lazy));
+  return [...all];
+}
+
 /** Files with their paths in the site. @returns {[string, string][]} */
 function sources() {
   const list = (folder, pattern, path = folder) =>
     readdirSync(resolve(root, folder)).filter((name) => pattern.test(name)).map((name) => [resolve(root, folder, name), `${path}/${name}`]);
   return [
-    ...list('web', /^(?!native\.js)[a-z-]+(?<!-node)\.js$/),
-    ...list('web/demo', /\.(js|css|svg|txt)$|^icon.*\.png$|^index\.html$|\.webmanifest$/),
+    ...scripts('web/demo/app.js', 'web/demo/sw.js', 'web/worker.js').map((path) => [join(root, path), path]),
+    ...list('web/demo', /\.(css|svg|txt)$|^icon.*\.png$|^index\.html$|\.webmanifest$/),
     ...list('build-wasm', /^fillmask(-relaxed)?\.wasm$/),
     ...models().flatMap((folder) => list(folder, /^((tokenizer_)?config\.json|vocab\.txt|model\.safetensors|README\.md)$/, `weights/${basename(folder)}`)),
   ];
