@@ -206,6 +206,7 @@ test('Fill: a model beside the one that ships has its own column', rules, async 
 test('Augment: lines, options, differences, files', rules, async () => {
   const { address } = await served();
   const page = await opened(address, '#augment');
+  assert.equal(await page.evaluate(() => scrollY), 0);
   const made = async () => {
     await page.click('#augment-run');
     await page.waitForSelector('#augment-downloads:not([hidden])', { timeout: 60_000 });
