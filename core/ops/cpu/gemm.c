@@ -10,12 +10,13 @@
 
 #define ROWS 768               /* m of a block */
 #define LEFT ((size_t)1 << 19) /* words of the packed left-hand side, at most */
+#define LENGTH ((size_t)1024)  /* of k in a block: both sides of a piece stay in the second cache */
 #define PIECE_ROWS 192
 #define PIECE_COLUMNS 128
 
 /* ---- tiles ---- */
 
-/* Asks for (rows, cols) of c, which come from memory while the tile that is added to them is computed. */
+/* Asks for (rows, cols) of c, which come from memory while their tile is computed, even if it is only written to. */
 static void fetch(const float *c, size_t stride, size_t rows, size_t cols)
 {
 #if defined(__GNUC__)
@@ -34,7 +35,7 @@ static void tiles(const fm_product_kernels *kernels, size_t rows, size_t cols, s
         for (size_t i = 0; i < rows; i += mr) {
             size_t height = smaller(mr, rows - i), width = smaller(nr, cols - j);
             float *to = c + i * stride + j;
-            if (add) fetch(to, stride, height, width);
+            fetch(to, stride, height, width);
             if (width == nr) {
                 kernels->tile(height, words, a + i * words, b + j * words, to, stride, add);
                 continue;
@@ -155,8 +156,7 @@ void cpu_gemm(cpu *c, const cpu_product *p)
     }
     const fm_product_kernels *kernels = &c->kernels->products[p->precision];
     size_t mr = kernels->mr, nr = kernels->nr, depth = depth_of(kernels, p->k), part = words_of(kernels, depth);
-    /* As much of k as fits with a few panels, then as many lines as fit with that. */
-    size_t parts = smaller((p->k + depth - 1) / depth, smaller(LEFT / (4 * mr * part), RIGHT / (4 * nr * part)));
+    size_t parts = smaller((p->k + depth - 1) / depth, LENGTH / depth);
     size_t length = parts * depth, words = parts * part;
     size_t cols = p->packed ? p->n : even_part(p->n, RIGHT / words / nr * nr, nr);
     size_t rows = even_part(p->m, smaller(ROWS, LEFT / words / mr * mr), mr);

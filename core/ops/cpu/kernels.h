@@ -81,8 +81,9 @@ typedef struct fm_kernels {
     /* x = exp(x * scale - shift) * gain */
     void (*exp_shift)(size_t n, float *x, float scale, float shift, float gain);
     float (*dot)(size_t n, const float *a, const float *b);
-    /* d = p * (d - mean of d) * scale, the mean weighted by p. The slope of the greatest p is taken from all of d first,
-     * which changes nothing but rounding: where one p is nearly 1, its slope differs from the mean by hardly more. */
+    /* d = p * (d - mean of d) * scale, the mean weighted by p. The slope of the greatest p is taken from all of d
+     * first, which changes nothing but rounding: where one p is nearly 1, its slope differs from the mean by hardly
+     * more. */
     void (*softmax_backward)(size_t n, float *d, const float *p, float scale);
     /* log(sum(exp(x))), and the number of x above `value` */
     float (*log_sum_exp)(size_t n, const float *x, float value, uint32_t *above);
