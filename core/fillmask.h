@@ -28,7 +28,9 @@ typedef enum fm_status {
     FM_E_LIMIT,       /* the input is longer or larger than the model or format allows */
     FM_E_MEMORY,      /* not enough memory */
     FM_E_UNSUPPORTED, /* well-formed, but not something this build can do */
-    FM_E_ABORTED      /* the caller asked to stop */
+    FM_E_ABORTED,     /* the caller asked to stop */
+    FM_E_DEVICE,      /* a GPU failed or was lost */
+    FM_PENDING        /* no failure: a GPU has not answered yet; wait for it and call again */
 } fm_status;
 
 typedef struct fm_error {

@@ -23,6 +23,9 @@ node --test tests/wasm/*.test.mjs
 sh tools/web_setup.sh
 echo "Tests of the package: Node.js, Chromium"
 node --test tests/web/*.test.mjs
+sh tools/gpu_setup.sh
+echo "Tests of the GPU path, on SwiftShader"
+node --test tests/webgpu/*.test.mjs
 build fuzz
 for fuzzer in build-fuzz/fuzz_*; do
     [ -x "$fuzzer" ] && [ -f "$fuzzer" ] || continue

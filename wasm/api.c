@@ -12,7 +12,7 @@
 
 #include "service/service.h"
 
-#define ABI 2
+#define ABI 3
 
 static fm_error problem;   /* of the last call that failed */
 static size_t result_size; /* bytes of the last result */
@@ -71,6 +71,15 @@ void api_thread(int number)
     fm_pool_serve(number);
 }
 
+/* The GPU's kernels, for web/gpu.js. */
+const char *api_kernels(void)
+{
+    static const char kernels[] =
+#include "kernels.inc"
+        ;
+    return kernels;
+}
+
 /* ---- models ---- */
 
 static bool have_service(void)
@@ -108,6 +117,17 @@ uint32_t api_open(const char *config, size_t config_size, const char *json, size
     if (status) free(weights);
     else fm_service_add_model(service, model, weights, &number, &problem);
     return number;
+}
+
+/* Lets a GPU compute for a model, which the host plays lists on; limit: bytes of a binding at most, 0 for the cpu.
+ * Returns 1. */
+int api_use_gpu(uint32_t number, uint32_t limit)
+{
+    fm_backend *backend = NULL;
+    fm_status status = have_service() ? FM_OK : problem.status;
+    if (!status && limit > 0) status = fm_webgpu_create(&backend, limit, &problem);
+    if (!status) status = fm_service_use(service, number, backend, &problem);
+    return !status;
 }
 
 /* The model as model.safetensors; type is an fm_stored_type. */

@@ -7,4 +7,7 @@ mergeInto(LibraryManager.library, {
   read_number: function () {},
   madd: function () {}, // this and the next are put in by wasm-merge
   dot: function () {},
+  gpu_play: function () {}, // these are of core/ops/webgpu/webgpu.c
+  gpu_finish: function () {},
+  gpu_close: function () {},
 });

@@ -38,8 +38,12 @@ export { Trainer } from './trainer.js';
  * @typedef {object} EngineOptions  Models that are loaded with the same of these share one worker and its threads.
  * @property {number} [threads] that compute: one per processor, eight at most, unless given. In browsers, more than one
  *   needs a page that is cross-origin isolated
- * @property {'auto' | 'native' | 'wasm'} [device] what computes: in Node.js the native program, where it is built or
- *   installed, unless given; in browsers WebAssembly
+ * @property {'auto' | 'native' | 'wasm' | 'webgpu'} [device] what computes: in Node.js the native program, where it is
+ *   built or installed, unless given; in browsers WebAssembly. "webgpu" is the graphics card: in Node.js through the
+ *   package webgpu, which is to be installed beside this one. A model whose logits it gets wrong stays with WebAssembly,
+ *   and its info has a warning
+ * @property {'low-power' | 'high-performance'} [powerPreference='high-performance'] which graphics card, if there are
+ *   several
  * @property {string} [instructionSet] "scalar" for the plain reference; the fastest unless given
  * @property {string | URL} [workerUrl] build-js/worker.js, if it has been moved; it is whole by itself
  * @property {string | URL | {simd128: string | URL, relaxed?: string | URL}} [wasmUrl] the WebAssembly files, if they
@@ -61,7 +65,7 @@ export { Trainer } from './trainer.js';
 
 // ---- workers ----
 
-const ENGINE_OPTIONS = /** @type {const} */ (['threads', 'device', 'instructionSet', 'workerUrl', 'wasmUrl', 'createWorker']);
+const ENGINE_OPTIONS = /** @type {const} */ (['threads', 'device', 'powerPreference', 'instructionSet', 'workerUrl', 'wasmUrl', 'createWorker']);
 
 /** A worker, and what is in it. */
 class Engine {

@@ -7,7 +7,7 @@
 import { FillmaskError } from './errors.js';
 
 /** The interface between this file and wasm/api.c; both must be from the same version. */
-const ABI = 2;
+const ABI = 3;
 
 /** Page counts (64 KiB each) that are tried as the memory's maximum: 4, 2, 1 and 0.5 GiB. */
 const MAXIMA = [65536, 32768, 16384, 8192];
@@ -43,6 +43,7 @@ const DTYPES = { fp32: 0, f32: 0, fp16: 1, f16: 1, bf16: 2, q8: 3, int8: 3 };
  * @property {() => Thread} [createThread] needed for more than one thread
  * @property {number} [maximumMemory] bytes; the largest that the system grants up to 4 GiB unless given
  * @property {string} [instructionSet] "scalar" for the plain reference; the fastest unless given
+ * @property {import('./gpu.js').Gpu} [gpu] for the models that useGpu() gives it
  */
 
 /**
@@ -87,6 +88,8 @@ export class Engine {
   /** @type {Thread[]} */
   #threads = [];
   #instructionSet;
+  /** @type {import('./gpu.js').Gpu | undefined} */
+  #gpu;
   /** @type {FillmaskError | null} */
   #trouble = null; // why nothing works any more
   /** @type {((done: number, total: number) => boolean) | undefined} */
@@ -97,22 +100,24 @@ export class Engine {
    * @param {EngineOptions} options
    * @returns {Promise<Engine>}
    */
-  static async create({ wasm, threads = 1, createThread, maximumMemory, instructionSet = 'auto' }) {
+  static async create({ wasm, threads = 1, createThread, maximumMemory, instructionSet = 'auto', gpu }) {
     if (!hasSimd()) throw new FillmaskError('E_UNSUPPORTED', 'This browser lacks WebAssembly SIMD; use one from 2023 or later.');
     const module = await compile(wasm);
     const memory = createMemory(maximumMemory);
-    const engine = new Engine(memory, instructionSet);
-    engine.#x = (await WebAssembly.instantiate(module, imports(memory, (done, total) => engine.#tell(done, total)))).exports;
+    const engine = new Engine(memory, instructionSet, gpu);
+    engine.#x = (await WebAssembly.instantiate(module, imports(memory, (done, total) => engine.#tell(done, total), gpu))).exports;
     if (engine.#x.api_abi?.() !== ABI)
       throw new FillmaskError('E_MISMATCH', 'The .wasm file does not belong to this version of the package; use the files of one release.');
     engine.#x._initialize();
+    if (gpu) gpu.kernels = engine.#text(engine.#call('api_kernels'));
     if (threads > 1 && createThread && canUseThreads()) await engine.#startThreads(module, threads, createThread);
     return engine;
   }
 
   /** Not to be called; use Engine.create(). */
-  constructor(memory, instructionSet) {
+  constructor(memory, instructionSet, gpu) {
     this.#memory = memory;
+    this.#gpu = gpu;
     this.#instructionSet = instructionSet;
   }
 
@@ -182,12 +187,40 @@ export class Engine {
     }
   }
 
+  /**
+   * call() where a GPU may compute: waits for its answers.
+   * @param {string} op
+   * @param {object} [args]
+   * @param {(done: number, total: number) => boolean} [progress]
+   * @returns {Promise<any>}
+   */
+  async callLater(op, args, progress) {
+    for (;;) {
+      try {
+        return this.call(op, args, progress);
+      } catch (error) {
+        if (error.code !== 'PENDING') throw error;
+        await this.#gpu?.settled();
+      }
+    }
+  }
+
+  /**
+   * Lets the GPU compute for a model, or the processor again. Its trainings are closed.
+   * @param {number} model
+   * @param {boolean} use
+   */
+  useGpu(model, use) {
+    this.#number('api_use_gpu', model, use ? this.#gpu?.limit : 0);
+  }
+
   /** Ends the threads and gives all memory back. Whatever is under way fails with E_CLOSED. Can be called twice. */
   close() {
     for (const thread of this.#threads) thread.terminate();
     this.#threads = [];
     this.#trouble ??= new FillmaskError('E_CLOSED', 'The engine was closed; create another one.');
     this.#x = null;
+    this.#gpu?.close();
     this.#memory = { buffer: new ArrayBuffer(0) };
   }
 
@@ -311,16 +344,18 @@ function bytesOf(data) {
  * The imports of an instance.
  * @param {WebAssembly.Memory} memory
  * @param {(done: number, total: number) => number} [progress]
+ * @param {import('./gpu.js').Gpu} [gpu]
  * @returns {any}
  */
-export function imports(memory, progress = () => 1) {
+export function imports(memory, progress = () => 1, gpu) {
   const print_number = (value, precision, general, at) => {
     const text = encoder.encode(general ? inShort(value, precision || 1) : value.toFixed(precision));
     new Uint8Array(memory.buffer, at >>> 0, text.length).set(text);
     return text.length;
   };
   const read_number = (at, size) => Number(decoder.decode(new Uint8Array(memory.buffer, at >>> 0, size >>> 0).slice()));
-  return { env: { memory, emscripten_notify_memory_growth() {}, now: () => performance.now(), progress, print_number, read_number } };
+  const players = gpu?.imports(() => memory.buffer) ?? { gpu_play() {}, gpu_finish: () => 2, gpu_close() {} };
+  return { env: { memory, emscripten_notify_memory_growth() {}, now: () => performance.now(), progress, print_number, read_number, ...players } };
 }
 
 /** A number as C's %g writes it. */

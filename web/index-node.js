@@ -23,7 +23,7 @@ function wasmOf(given) {
 
 /** The program that computes with these options; if none, WebAssembly does. @param {import('./api.js').EngineOptions} options */
 function nativeFor({ device = 'auto', wasmUrl, workerUrl, createWorker }) {
-  if (device === 'wasm' || (device === 'auto' && (wasmUrl ?? workerUrl ?? createWorker))) return undefined;
+  if (device === 'wasm' || device === 'webgpu' || (device === 'auto' && (wasmUrl ?? workerUrl ?? createWorker))) return undefined;
   const { program, problem } = findNative();
   if (device === 'native' && !program) throw new FillmaskError('E_UNSUPPORTED', `There is no native program: ${problem}. Build it, set FILLMASK_BIN, or take device "wasm".`);
   return program;
@@ -38,7 +38,7 @@ const startWorker = (options) => (heard, died) => {
   worker.on('exit', (code) => died(`The worker of Fillmask ended (exit code ${code}).`));
   worker.unref();
   const threads = options.threads ?? Math.min(availableParallelism(), 8);
-  worker.postMessage({ engine: { wasm: wasmOf(options.wasmUrl), threads, instructionSet: options.instructionSet, aborted: notes.shared } });
+  worker.postMessage({ engine: { wasm: wasmOf(options.wasmUrl), threads, instructionSet: options.instructionSet, device: options.device, gpu: { powerPreference: options.powerPreference }, aborted: notes.shared } });
   return {
     post: (message) => worker.postMessage(message),
     abort(id) {
@@ -51,7 +51,7 @@ const startWorker = (options) => (heard, died) => {
 };
 
 setHost({
-  devices: ['native', 'wasm'],
+  devices: ['native', 'wasm', 'webgpu'],
   base,
   folder: (name) => (existsSync(name) ? pathToFileURL(name).href : null),
   start(options) {

@@ -31,7 +31,7 @@ function createWorker(url) {
 }
 
 setHost({
-  devices: ['wasm'],
+  devices: ['wasm', 'webgpu'],
   base,
   folder: (name) => (/^\.{0,2}\//.test(name) ? new URL(name, base()).href : null),
   start: (options) => (heard, died) => {
@@ -44,7 +44,7 @@ setHost({
       died(`The worker of Fillmask failed (${event.message || 'its script could not be loaded'}).`);
     };
     const threads = options.threads ?? Math.min(globalThis.navigator?.hardwareConcurrency || 1, 8);
-    worker.postMessage({ engine: { wasm: wasmOf(options.wasmUrl), threads, instructionSet: options.instructionSet, aborted: notes.shared } });
+    worker.postMessage({ engine: { wasm: wasmOf(options.wasmUrl), threads, instructionSet: options.instructionSet, device: options.device, gpu: { powerPreference: options.powerPreference }, aborted: notes.shared } });
     return {
       post: (message) => worker.postMessage(message),
       abort(id) {

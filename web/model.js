@@ -17,6 +17,9 @@ import { clean, Tokenizer } from './tokenizer.js';
  * @property {number} parameters
  * @property {'f32' | 'f16' | 'bf16' | 'int8'} dtype what the weights are stored as
  * @property {string} instruction_set
+ * @property {'wasm' | 'webgpu'} [device] what computes, unless it is the native program
+ * @property {string} [adapter] the graphics card's name
+ * @property {string} [warning] why a graphics card that was asked for does not compute
  * @property {number} threads
  * @property {{pad: number, unk: number, cls: number, sep: number, mask: number}} special ids
  * @property {string} mask_token

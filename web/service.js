@@ -4,13 +4,21 @@ import { Engine, hasRelaxedSimd } from './engine.js';
 import { FillmaskError, packError } from './errors.js';
 import { Files } from './files.js';
 
+/** How far a GPU's logits may be from the processor's, relative to 1 + the largest of these. */
+const APART = 1e-3;
+
 /**
+ * @typedef {import('./gpu.js').GpuOptions} GpuOptions
+ *
  * @typedef {object} Host  What differs between browsers and Node.js, and what the first message brought.
  * @property {() => any} createThread
  * @property {(url: URL) => Promise<import('./files.js').OpenFile | null>} [openFile]
  * @property {{simd128: string, relaxed?: string}} wasm URLs of the two builds
  * @property {number} threads
  * @property {string} [instructionSet]
+ * @property {string} [device] "webgpu" if a GPU is to compute
+ * @property {GpuOptions} [gpu] which one
+ * @property {() => Promise<any>} openGpu navigator.gpu, or what Node.js has for it
  * @property {SharedArrayBuffer} [aborted] where the client notes the numbers of calls that are aborted
  */
 
@@ -25,15 +33,75 @@ export function serve(post, host) {
   const aborted = host.aborted && new Int32Array(host.aborted);
   /** @type {Promise<Engine> | undefined} */
   let engine;
+  /** @type {import('./gpu.js').Gpu | undefined} */
+  let gpu;
+  const onGpu = new Set(); // numbers of the models
+  const notes = new Map(); // why others are not, where they should be
+  let turn = Promise.resolve(); // of the calls, where they may have to wait
 
-  const start = () => (engine ??= createEngine(host).catch((error) => {
+  const start = () => (engine ??= create().catch((error) => {
     engine = undefined;
     throw error;
   }));
 
+  async function create() {
+    if (host.device === 'webgpu') gpu = await (await import('./gpu.js')).Gpu.create(await host.openGpu(), host.gpu);
+    return createEngine({ ...host, gpu });
+  }
+
+  /** A request to the core. With a GPU it waits its turn, and for the answers. */
+  async function ask(op, args, progress) {
+    const core = await start();
+    if (!gpu) return core.call(op, args, progress);
+    const mine = turn.then(() => core.callLater(op, args, progress));
+    turn = mine.then(() => {}, () => {});
+    try {
+      return await mine;
+    } catch (error) {
+      if (error.code !== 'E_DEVICE') throw error;
+      leaveGpu(core, [...onGpu], error.message);
+      if ('training' in args || 'evaluation' in args || op === 'check')
+        throw new FillmaskError('E_DEVICE', `${error.message} What it had learnt since it was last applied is lost.`);
+      return core.call(op, args, progress);
+    }
+  }
+
+  /** Lets the processor compute for models from now on. */
+  function leaveGpu(core, models, reason) {
+    for (const model of models) {
+      onGpu.delete(model);
+      core.useGpu(model, false);
+      notes.set(model, reason);
+    }
+    console.warn(`Fillmask: WebAssembly computes now, and not the GPU ${gpu?.name}. ${reason}`);
+  }
+
+  /** Gives a model to the GPU if it computes the same as the processor. */
+  async function tryGpu(core, model) {
+    core.useGpu(model, true);
+    onGpu.add(model);
+    let reason = '';
+    try {
+      const apart = await ask('check', { model });
+      if (!(apart <= APART)) reason = `Its logits are ${apart ?? 'not even numbers'} away from the processor's, where ${APART} would be normal.`;
+    } catch (error) {
+      reason = error.message;
+    }
+    if (reason && onGpu.has(model)) leaveGpu(core, [model], reason);
+  }
+
+  /** What a model is, and what computes it. */
+  async function describe(core, model) {
+    const info = core.call('info', { model });
+    const device = onGpu.has(model) ? { device: 'webgpu', adapter: gpu?.name } : { device: 'wasm' };
+    return { ...info, ...device, ...(notes.has(model) ? { warning: notes.get(model) } : {}) };
+  }
+
   /** @type {Record<string, (args: any, how: any) => Promise<any>>} */
   const own = {
     async open({ source, dtype, untrained, tokenizerOnly }, { signal, onEvent }) {
+      const starting = start();
+      starting.catch(() => {}); // is heard below
       const files = new Files(source, { signal, onEvent, openFile: host.openFile });
       const kept = {};
       const read = async (file) => {
@@ -45,13 +113,24 @@ export function serve(post, host) {
       /** @type {import('./engine.js').TokenizerFiles} */
       const tokenizer = { config: await read('tokenizer_config.json'), json: await read('tokenizer.json') };
       if (!tokenizer.json) tokenizer.vocab = (await read('vocab.txt')) ?? files.missing('tokenizer.json and no vocab.txt');
+      const core = await starting;
       const weights = tokenizerOnly || untrained ? null : (await files.open('model.safetensors')) ?? files.missing('model.safetensors');
-      const core = await start();
       const number = await core.open({ config, tokenizer, weights: weights?.stream ?? null, weightsSize: weights?.size, signal });
       if (tokenizerOnly) return { number, info: core.call('info', { tokenizer: number }) };
       if (dtype && dtype !== 'auto') core.call('convert', { model: number, dtype });
       small.set(number, kept);
-      return { number, info: core.call('info', { model: number }) };
+      if (gpu) await tryGpu(core, number);
+      return { number, info: await describe(core, number) };
+    },
+
+    async info(args) {
+      const core = await start();
+      return 'model' in args ? describe(core, args.model) : core.call('info', args);
+    },
+
+    async adapters() {
+      const { Gpu } = await import('./gpu.js');
+      return Gpu.list(await host.openGpu());
     },
 
     async files({ model, dtype }) {
@@ -61,6 +140,8 @@ export function serve(post, host) {
 
     async close({ number }) {
       small.delete(number);
+      onGpu.delete(number);
+      notes.delete(number);
       return (await start()).call('close', { number });
     },
 
@@ -76,7 +157,7 @@ export function serve(post, host) {
       const onEvent = (event) => post({ id, event });
       const result = own[op]
         ? await own[op](args, { signal: controller.signal, onEvent })
-        : (await start()).call(op, args, () => !isAborted());
+        : await ask(op, args, () => !isAborted());
       post({ id, result }, op === 'files' ? Object.values(result).slice(-1).map((bytes) => bytes.buffer) : []);
     } catch (error) {
       post(error.code === 'E_CRASHED' ? { died: error.message } : { id, error: packError(error) });
@@ -91,9 +172,9 @@ export function serve(post, host) {
   };
 }
 
-/** The fastest build that this machine runs and computes right. @param {Host} host */
-async function createEngine({ wasm, openFile, ...options }) {
-  const create = async (url) => Engine.create({ ...options, wasm: await source(new URL(url), openFile) });
+/** The fastest build that this machine runs and computes right. @param {any} host with the GPU, if there is one */
+async function createEngine({ wasm, openFile, threads, createThread, instructionSet, gpu }) {
+  const create = async (url) => Engine.create({ threads, createThread, instructionSet, gpu, wasm: await source(new URL(url), openFile) });
   if (hasRelaxedSimd() && wasm.relaxed) {
     const engine = await create(wasm.relaxed);
     if (engine.check()) return engine;

@@ -16,11 +16,13 @@ function type() {
   return 'classic';
 }
 
+const openGpu = async () => /** @type {any} */ (globalThis.navigator).gpu;
+
 const createThread = () => new Worker(globalThis.location.href, { type: type(), name: 'fillmask-thread' });
 
 globalThis.addEventListener('message', ({ data }) => {
   const post = (message, transfer = []) => globalThis.postMessage(message, { transfer });
   if (data.thread) return join(data.thread, post);
-  const listen = serve(post, { createThread, ...data.engine });
+  const listen = serve(post, { createThread, openGpu, ...data.engine });
   globalThis.addEventListener('message', (event) => listen(event.data));
 }, { once: true });

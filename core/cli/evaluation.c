@@ -99,7 +99,7 @@ static fm_status evaluate(const eval_options *o, fm_model *model, fm_buffer *out
                                      .format = (fm_text_format)o->format,
                                      .part = (fm_part)o->part,
                                      .tokenizer = model->tokenizer,
-                                     .pool = fm_cpu_pool(model->backend),
+                                     .pool = fm_cpu_pool(model->cpu),
                                      .quiet = o->quiet};
     status = cli_corpus(&data, &corpus, err);
     if (!status) status = fm_model_network(model, &room, &network, err);

@@ -114,7 +114,7 @@ static fm_status convert(quantize_run *run, fm_error *err)
     cli_progress_begin(&progress, "Converting", "weights", run->o->quiet);
     status =
         fm_weights_convert(run->tensors, &run->model->parameters, run->model->weights.values, types[run->o->type].type,
-                           fm_cpu_pool(run->model->backend), cli_progress_step, &progress, err);
+                           fm_cpu_pool(run->model->cpu), cli_progress_step, &progress, err);
     cli_progress_end(&progress);
     run->written = !status;
     return status;

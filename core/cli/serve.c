@@ -162,8 +162,8 @@ static fm_status save_model(server *s, const cJSON *request, fm_buffer *answer, 
     const fm_model *m = fm_service_model(s->service, (uint32_t)number, err);
     if (!m) return err->status;
     fm_buffer_text(answer, "null");
-    return fm_weights_convert(path->valuestring, &m->parameters, m->weights.values, type, fm_cpu_pool(m->backend), tell,
-                              s, err);
+    return fm_weights_convert(path->valuestring, &m->parameters, m->weights.values, type, fm_cpu_pool(m->cpu), tell, s,
+                              err);
 }
 
 /* ---- requests ---- */

@@ -58,6 +58,7 @@ typedef struct fm_backend fm_backend;
 
 typedef struct fm_ops {
     const char *name;
+    bool later; /* finish() may give FM_PENDING */
     void (*destroy)(fm_backend *b);
 
     /* Memory: made while planning, before the first operation. */
@@ -71,9 +72,13 @@ typedef struct fm_ops {
 
     /* Host to tensor; the source is free again on return. */
     void (*write)(fm_backend *b, fm_tensor to, const void *from);
-    /* Tensor to host; `to` holds the values after finish(). */
+    /* Tensor to host; `to` holds the values after finish(), and must stay until then, or until forget(). */
     void (*read)(fm_backend *b, fm_tensor from, void *to);
-    /* Waits for everything asked for so far; the first error since the last finish(). */
+    /* Gives up reads into this memory. */
+    void (*forget)(fm_backend *b, const void *memory, size_t size);
+    /* Waits for everything asked for so far; the first error since the last finish(). A backend that cannot wait gives
+     * FM_PENDING until all reads are done: the caller returns to its host, which waits, and asks again. More may be
+     * asked of the backend in between. */
     fm_status (*finish)(fm_backend *b, fm_error *err);
 
     void (*zero)(fm_backend *b, fm_tensor x);
@@ -154,6 +159,10 @@ double fm_cpu_peak(fm_backend *backend, fm_precision precision);
 double fm_cpu_peak_int8(fm_backend *backend);
 /* What its threads read and write of memory, in GB/s, when they add one long row to another. 0 without memory. */
 double fm_cpu_bandwidth(fm_backend *backend);
+
+/* The webgpu backend (WebAssembly only), which appends commands to lists that the host plays; see
+ * core/ops/webgpu/webgpu.h. limit: bytes of a binding at most. */
+fm_status fm_webgpu_create(fm_backend **backend, uint32_t limit, fm_error *err);
 
 /* The recording backend (tests): executes nothing, writes one line an operation. The text lives as long as the
  * backend. */

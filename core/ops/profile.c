@@ -99,6 +99,11 @@ static void read_tensor(fm_backend *b, fm_tensor from, void *to)
     count(b, "read", FM_NO_TENSOR, start, (work){0, 2 * size_of(from)});
 }
 
+static void forget(fm_backend *b, const void *memory, size_t size)
+{
+    CALL(forget)(INNER, memory, size);
+}
+
 static fm_status finish(fm_backend *b, fm_error *err)
 {
     return CALL(finish)(INNER, err);
@@ -244,6 +249,7 @@ static const fm_ops table = {.name = "profile",
                              .release = release,
                              .write = write_tensor,
                              .read = read_tensor,
+                             .forget = forget,
                              .finish = finish,
                              .zero = zero,
                              .embedding = embedding,

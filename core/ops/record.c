@@ -103,6 +103,13 @@ static void read_tensor(fm_backend *b, fm_tensor from, void *to)
     end(b);
 }
 
+static void forget(fm_backend *b, const void *memory, size_t size)
+{
+    (void)b;
+    (void)memory;
+    (void)size;
+}
+
 static fm_status finish(fm_backend *b, fm_error *err)
 {
     begin(b, "finish");
@@ -312,6 +319,7 @@ static const fm_ops table = {.name = "record",
                              .release = release,
                              .write = write_tensor,
                              .read = read_tensor,
+                             .forget = forget,
                              .finish = finish,
                              .zero = zero,
                              .embedding = embedding,

@@ -112,6 +112,7 @@ const fm_corpus *service_corpus_of(kept *k);
 
 fm_status service_info(call *c);
 fm_status service_convert(call *c);
+fm_status service_check(call *c);
 
 fm_status service_encode(call *c);
 fm_status service_decode(call *c);

@@ -1,6 +1,7 @@
 /* models.c - the operations on models themselves: what one is, and its weights in another type of number. */
 #include "service/internal.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,8 +37,8 @@ static void add_shape(fm_buffer *out, const fm_model *m)
                      config->layers, config->heads, config->feed_forward);
     fm_buffer_format(out, ", \"positions\": %u, \"parameters\": %llu, \"dtype\": \"%s\"", config->positions,
                      (unsigned long long)parameters, types[m->weights.stored]);
-    fm_buffer_format(out, ", \"instruction_set\": \"%s\", \"threads\": %d", fm_cpu_instruction_set(m->backend),
-                     fm_pool_threads(fm_cpu_pool(m->backend)));
+    fm_buffer_format(out, ", \"instruction_set\": \"%s\", \"threads\": %d", fm_cpu_instruction_set(m->cpu),
+                     fm_pool_threads(fm_cpu_pool(m->cpu)));
 }
 
 /* Of a tokenizer its size and special tokens; of a model its shape and what computes it as well. */
@@ -53,6 +54,20 @@ fm_status service_info(call *c)
     add_special(c->answer, tokenizer);
     if (m) add_shape(c->answer, m);
     fm_buffer_text(c->answer, "}");
+    return FM_OK;
+}
+
+/* How far a device's logits are from the cpu's: fm_model_check. */
+fm_status service_check(call *c)
+{
+    static const char *const members[] = {"model", NULL};
+    double difference;
+    kept *k = service_find(c, "model", KIND_MODEL);
+    fm_status status = k ? service_options(c, members, NULL, 0) : c->err->status;
+    if (!status) status = fm_model_check(k->item, &difference, c->err);
+    if (status) return status;
+    if (isfinite(difference)) fm_buffer_format(c->answer, "%.9g", difference);
+    else fm_buffer_text(c->answer, "null");
     return FM_OK;
 }
 

@@ -14,7 +14,9 @@ const char *fm_status_name(fm_status status)
                                         [FM_E_LIMIT] = "E_LIMIT",
                                         [FM_E_MEMORY] = "E_MEMORY",
                                         [FM_E_UNSUPPORTED] = "E_UNSUPPORTED",
-                                        [FM_E_ABORTED] = "E_ABORTED"};
+                                        [FM_E_ABORTED] = "E_ABORTED",
+                                        [FM_E_DEVICE] = "E_DEVICE",
+                                        [FM_PENDING] = "PENDING"};
     return names[status];
 }
 
@@ -147,6 +149,22 @@ fm_model *fm_service_model(const fm_service *service, uint32_t number, fm_error 
     return NULL;
 }
 
+fm_status fm_service_use(fm_service *service, uint32_t number, fm_backend *backend, fm_error *err)
+{
+    fm_model *m = fm_service_model(service, number, err);
+    if (!m) {
+        if (backend) backend->ops->destroy(backend);
+        return err->status;
+    }
+    for (size_t i = service->count; i-- > 0;) {
+        const kept *k = &service->list[i < service->count ? i : service->count - 1];
+        if ((k->kind == KIND_TRAINING || k->kind == KIND_EVALUATION) && k->needs[0] == number)
+            service_release(service, k->number);
+    }
+    fm_model_use(m, backend);
+    return FM_OK;
+}
+
 /* ---- requests ---- */
 
 bool service_go_on(const call *c, uint64_t done, uint64_t total)
@@ -173,6 +191,7 @@ static const struct operation {
     fm_status (*run)(call *c);
 } operations[] = {
     {"augment", service_augment},
+    {"check", service_check},
     {"close", service_close},
     {"convert", service_convert},
     {"corpus", service_corpus},
@@ -195,6 +214,15 @@ static const struct operation {
     {"vocabulary", service_vocabulary},
 };
 
+/* The model that a request is about, NULL for none. */
+static kept *named_model(const call *c)
+{
+    uint64_t number;
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(c->request, "model");
+    kept *k = fm_json_u64(item, &number) && number <= UINT32_MAX ? find_number(c->service, (uint32_t)number) : NULL;
+    return k && k->kind == KIND_MODEL ? k : NULL;
+}
+
 fm_status fm_service_call(fm_service *service, const char *request, size_t size, fm_progress progress, void *context,
                           fm_buffer *answer, fm_error *err)
 {
@@ -207,8 +235,13 @@ fm_status fm_service_call(fm_service *service, const char *request, size_t size,
     const struct operation *found = NULL;
     for (size_t i = 0; cJSON_IsString(op) && i < sizeof operations / sizeof *operations; i++)
         if (strcmp(op->valuestring, operations[i].name) == 0) found = &operations[i];
-    if (found) status = found->run(&c);
-    else
+    kept *model = found ? named_model(&c) : NULL;
+    if (model) status = fm_model_begin_request(model->item, fm_hash(FM_HASH_START, request, size), err);
+    uint32_t number = model ? model->number : 0;
+    if (found && !status) status = found->run(&c);
+    model = find_number(service, number); /* it may have been closed */
+    if (model) fm_model_end_request(model->item, status);
+    if (!found)
         status =
             fm_fail(err, FM_E_ARGUMENT, "There is no operation \"%.80s\".", cJSON_IsString(op) ? op->valuestring : "");
     if (!status && answer->failed) status = fm_fail_memory(err, answer->size, "an answer");

@@ -27,7 +27,12 @@ fm_status fm_service_first_weights(const char *config, size_t config_size, void 
 /* NULL and an error if there is none of this number. */
 fm_model *fm_service_model(const fm_service *service, uint32_t number, fm_error *err);
 
-/* Carries out a request and appends the answer. progress may be NULL; it counts parts of the request, and stops it. */
+/* Lets a backend compute for a model, NULL for the cpu; it is gone on failure. What trains or is evaluated is closed.
+ */
+fm_status fm_service_use(fm_service *service, uint32_t number, fm_backend *backend, fm_error *err);
+
+/* Carries out a request and appends the answer. progress may be NULL; it counts parts of the request, and stops it.
+ * FM_PENDING asks for the same request again, when the model's device has answered. */
 fm_status fm_service_call(fm_service *service, const char *request, size_t size, fm_progress progress, void *context,
                           fm_buffer *answer, fm_error *err);
 

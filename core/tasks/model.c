@@ -38,7 +38,9 @@ static fm_status finish(fm_model *m, fm_safetensors *file, const char *name, con
     if (!status && options && options->dtype == FM_DTYPE_INT8) status = round_weights(m, err);
     if (status) return status;
     if (options && options->dtype == FM_DTYPE_F32) m->dtype = FM_DTYPE_F32;
-    return fm_cpu_create(&m->backend, options ? options->instruction_set : NULL, options ? options->threads : 0, err);
+    status = fm_cpu_create(&m->cpu, options ? options->instruction_set : NULL, options ? options->threads : 0, err);
+    m->backend = m->cpu;
+    return status;
 }
 
 fm_status fm_model_open(fm_model **model, const char *folder, const fm_model_options *options, fm_error *err)
@@ -96,11 +98,51 @@ fm_status fm_model_replace_weights(fm_model *m, const void *data, size_t size, f
     return FM_OK;
 }
 
+/* ---- devices ---- */
+
+static void drop_answers(fm_model *m)
+{
+    for (size_t i = 0; i < m->answers.count; i++) free(m->answers.list[i].numbers);
+    m->answers.count = m->answers.next = 0;
+}
+
+static void give_up_answers(fm_model *m)
+{
+    for (size_t i = 0; i < m->answers.count; i++)
+        m->backend->ops->forget(m->backend, m->answers.list[i].numbers, m->answers.list[i].size);
+    drop_answers(m);
+}
+
+void fm_model_use(fm_model *m, fm_backend *backend)
+{
+    give_up_answers(m);
+    fm_network_destroy(m->network);
+    m->network = NULL;
+    if (m->backend != m->cpu) m->backend->ops->destroy(m->backend);
+    m->backend = backend ? backend : m->cpu;
+}
+
+fm_status fm_model_begin_request(fm_model *m, uint64_t request, fm_error *err)
+{
+    if (m->answers.count > 0 && request != m->answers.request) give_up_answers(m);
+    m->answers.request = request;
+    m->answers.next = 0;
+    return m->answers.count > 0 ? m->backend->ops->finish(m->backend, err) : FM_OK;
+}
+
+void fm_model_end_request(fm_model *m, fm_status status)
+{
+    if (status != FM_PENDING) give_up_answers(m);
+}
+
 void fm_model_close(fm_model *m)
 {
     if (!m) return;
     fm_network_destroy(m->network);
-    if (m->backend) m->backend->ops->destroy(m->backend);
+    if (m->backend != m->cpu) m->backend->ops->destroy(m->backend);
+    if (m->cpu) m->cpu->ops->destroy(m->cpu);
+    drop_answers(m);
+    free(m->answers.list);
     fm_weights_free(&m->weights);
     fm_free(m->made);
     fm_parameters_free(&m->parameters);

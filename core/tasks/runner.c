@@ -104,7 +104,24 @@ static fm_status begin(fm_runner *r, fm_error *err)
     return status;
 }
 
-static fm_status read_results(fm_runner *r, fm_error *err)
+/* Room for the numbers of another batch, which stays when the runner is gone. */
+static fm_status keep_answer(fm_answers *all, size_t size, float **numbers, fm_error *err)
+{
+    if (all->count == all->capacity) {
+        size_t capacity = all->capacity * 2 + 8;
+        struct fm_answer *larger = realloc(all->list, capacity * sizeof *larger);
+        if (!larger) return fm_fail_memory(err, capacity * sizeof *larger, "a list of answers");
+        all->list = larger;
+        all->capacity = capacity;
+    }
+    *numbers = malloc(size > 0 ? size : 1);
+    if (!*numbers) return fm_fail_memory(err, size, "the results of a batch");
+    all->list[all->count++] = (struct fm_answer){*numbers, size};
+    return FM_OK;
+}
+
+/* Room for the results, of `size` bytes. */
+static fm_status make_results(fm_runner *r, size_t *bytes, fm_error *err)
 {
     const fm_config *config = &r->model->config;
     size_t width = r->run == FM_RUN_HIDDEN ? config->hidden : r->run == FM_RUN_LOSS ? 2 : config->vocab_size, size;
@@ -117,15 +134,47 @@ static fm_status read_results(fm_runner *r, fm_error *err)
         if (!r->results) return fm_fail_memory(err, size, "the results of a batch");
         r->capacity = size;
     }
-    if (r->run == FM_RUN_HIDDEN) fm_network_read_hidden(r->model->network, r->results);
-    else if (r->run == FM_RUN_LOSS) fm_network_read_losses(r->model->network, r->results);
-    else fm_network_read_logits(r->model->network, r->results);
-    return r->model->backend->ops->finish(r->model->backend, err);
+    *bytes = size;
+    return FM_OK;
+}
+
+static fm_status read_results(fm_runner *r, fm_error *err)
+{
+    fm_model *m = r->model;
+    const fm_ops *ops = m->backend->ops;
+    size_t size;
+    fm_status status = make_results(r, &size, err);
+    float *to = r->results;
+    if (!status && ops->later) status = keep_answer(&m->answers, size, &to, err);
+    if (status) return status;
+    if (r->run == FM_RUN_HIDDEN) fm_network_read_hidden(m->network, to);
+    else if (r->run == FM_RUN_LOSS) fm_network_read_losses(m->network, to);
+    else fm_network_read_logits(m->network, to);
+    status = ops->finish(m->backend, err);
+    if (!status && ops->later) {
+        memcpy(r->results, to, size);
+        m->answers.next = m->answers.count;
+    }
+    return status;
+}
+
+/* Takes the results of a batch that was computed when the request was made before. */
+static fm_status take_answer(fm_runner *r, fm_error *err)
+{
+    size_t size;
+    fm_status status = make_results(r, &size, err);
+    if (status) return status;
+    const struct fm_answer *answer = &r->model->answers.list[r->model->answers.next++];
+    if (answer->size != size)
+        return fm_fail(err, FM_E_DEVICE, "A batch of %zu bytes has become one of %zu; ask again.", answer->size, size);
+    memcpy(r->results, answer->numbers, size);
+    return FM_OK;
 }
 
 fm_status fm_runner_step(fm_runner *r, bool *done, fm_error *err)
 {
-    *done = false;
+    *done = r->model->answers.next < r->model->answers.count;
+    if (*done) return take_answer(r, err);
     if (r->model->runner != r) return begin(r, err);
     if (fm_network_advance(r->model->network)) return FM_OK;
     *done = true;

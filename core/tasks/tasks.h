@@ -6,14 +6,27 @@
 #include "model/model.h"
 #include "tokenizer/tokenizer.h"
 
+/* What a backend that answers later (fm_ops) has answered to the batches of a request: made again from its start, the
+ * request comes to the same batches, and takes this for them. */
+typedef struct fm_answers {
+    uint64_t request; /* that the answers are to */
+    size_t count, capacity, next;
+    struct fm_answer {
+        float *numbers;
+        size_t size; /* bytes */
+    } * list;
+} fm_answers;
+
 struct fm_model {
     fm_tokenizer *tokenizer;
     fm_config config;
     fm_parameters parameters;
     fm_weights weights;
-    fm_dtype dtype; /* FM_DTYPE_F32 computes int8 weights as f32 */
-    uint8_t *made;  /* model.safetensors of weights that were rounded on opening */
-    fm_backend *backend;
+    fm_dtype dtype;      /* FM_DTYPE_F32 computes int8 weights as f32 */
+    uint8_t *made;       /* model.safetensors of weights that were rounded on opening */
+    fm_backend *backend; /* what computes: cpu, or a device */
+    fm_backend *cpu;
+    fm_answers answers;
     fm_network *network; /* made when it is first needed */
     fm_room room;        /* that it has */
     const void *runner;  /* whose batch is in the network, NULL if nobody's */
@@ -28,6 +41,17 @@ fm_status fm_model_new_network(fm_model *model, const fm_room *room, fm_network 
 
 /* Frees what fm_weights_floats made for a while, unless the model computes with it. */
 void fm_model_drop_floats(fm_model *model);
+
+/* Lets a backend compute, which becomes the model's; NULL for the cpu. The one before and the model's network are gone:
+ * nobody else may use them. */
+void fm_model_use(fm_model *model, fm_backend *backend);
+/* How far a device's logits are from the cpu's, relative to 1 + the largest of these, for a few tokens. */
+fm_status fm_model_check(fm_model *model, double *difference, fm_error *err);
+
+/* Around each request, of which `request` is a hash: FM_PENDING while a device has not answered; then the request is to
+ * be made again, after the host has waited. */
+fm_status fm_model_begin_request(fm_model *model, uint64_t request, fm_error *err);
+void fm_model_end_request(fm_model *model, fm_status status);
 
 /* Another model.safetensors of the same shape, which must stay as for fm_model_open_memory, and is computed as it is
  * stored. The model's network is gone afterwards. On failure all is as it was. */

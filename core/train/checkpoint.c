@@ -77,6 +77,9 @@ static const char *const keys[] = {"fillmask.training", "step", "tokens", "gener
 
 fm_status fm_checkpoint_save(fm_trainer *t, const char *path, fm_error *err)
 {
+    if (t->backend->ops->later)
+        return fm_fail(err, FM_E_UNSUPPORTED,
+                       "%s cannot be written: a backend that answers later saves no checkpoints.", path);
     size_t elements = (size_t)t->parameters->elements;
     float *arrays[3] = {0};
     fm_stored_tensor tensors[3];

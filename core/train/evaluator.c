@@ -16,7 +16,9 @@ struct fm_evaluator {
     uint32_t count, next; /* chunks to do, and the first that is in no batch yet */
     fm_collator collator;
     float *losses;
+    size_t losses_size;  /* bytes */
     uint8_t *characters; /* of each vocabulary entry */
+    bool read;           /* the batch's losses are asked for */
     fm_evaluation result;
 };
 
@@ -40,6 +42,7 @@ fm_status fm_evaluator_create(fm_evaluator **evaluator, fm_network *network, fm_
     e->corpus = corpus;
     e->masking = *masking;
     e->losses = calloc((size_t)room->masked * 2, sizeof *e->losses);
+    e->losses_size = (size_t)room->masked * 2 * sizeof *e->losses;
     uint32_t vocab = fm_tokenizer_size(tokenizer);
     e->characters = calloc(vocab, 1);
     fm_status status = FM_OK;
@@ -64,6 +67,7 @@ fm_status fm_evaluator_create(fm_evaluator **evaluator, fm_network *network, fm_
 void fm_evaluator_destroy(fm_evaluator *e)
 {
     if (!e) return;
+    if (e->losses) e->backend->ops->forget(e->backend, e->losses, e->losses_size);
     fm_chunks_free(&e->chunks);
     free(e->aside);
     fm_collator_free(&e->collator);
@@ -120,10 +124,12 @@ fm_status fm_evaluator_step(fm_evaluator *e, bool *more, fm_error *err)
         }
         return fm_network_begin(e->network, &e->collator.batch, &run, err);
     }
-    if (fm_network_advance(e->network)) return FM_OK;
-    fm_network_read_losses(e->network, e->losses);
+    if (!e->read && fm_network_advance(e->network)) return FM_OK;
+    if (!e->read) fm_network_read_losses(e->network, e->losses);
+    e->read = true;
     fm_status status = e->backend->ops->finish(e->backend, err);
     if (status) return status;
+    e->read = false;
     sum(e);
     fm_collator_clear(&e->collator, 0);
     *more = e->next < e->count;

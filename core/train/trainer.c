@@ -126,9 +126,7 @@ fm_status fm_trainer_create(fm_trainer **trainer, const fm_config *config, const
         options->mask_rate, options->whole_words, options->seed, config->vocab_size, fm_tokenizer_special(tokenizer),
         options->shares};
     t->room = plan_room(options);
-    t->losses = calloc((size_t)t->room.masked * 2, sizeof *t->losses);
-    if (!t->losses) status = fm_fail_memory(err, (size_t)t->room.masked * 8, "a trainer");
-    if (!status) status = begin_phase(t, 0, err);
+    status = begin_phase(t, 0, err);
     if (!status) status = fm_collator_create(&t->collator, t->room.tokens, t->room.sequences, t->room.masked, err);
     if (!status) status = fm_network_create(&t->network, config, parameters, backend, &t->room, values, err);
     if (status) {
@@ -140,13 +138,24 @@ fm_status fm_trainer_create(fm_trainer **trainer, const fm_config *config, const
     return FM_OK;
 }
 
+/* What a backend that answers later would still write. */
+static void forget_reads(fm_trainer *t)
+{
+    const fm_ops *ops = t->backend->ops;
+    ops->forget(t->backend, t->losses, (size_t)t->loss_room * 2 * sizeof *t->losses);
+    ops->forget(t->backend, &t->squares, sizeof t->squares);
+    if (t->fetched) ops->forget(t->backend, t->fetched, (size_t)t->parameters->elements * sizeof *t->fetched);
+}
+
 void fm_trainer_destroy(fm_trainer *t)
 {
     if (!t) return;
     end_phase(t);
+    forget_reads(t);
     fm_network_destroy(t->network);
     fm_collator_free(&t->collator);
     free(t->losses);
+    fm_free(t->fetched);
     free(t);
 }
 
@@ -245,8 +254,16 @@ static fm_status begin_step(fm_trainer *t, fm_error *err)
     for (uint32_t i = t->first; i < t->last; i++)
         t->masked += fm_masked_count(&t->masking, (uint32_t)(t->step + 1), t->order[i],
                                      t->corpus->ids + t->chunks.starts[t->order[i]], t->chunks.length);
+    if (t->masked > t->loss_room) {
+        free(t->losses);
+        t->losses = calloc((size_t)t->masked * 2, sizeof *t->losses);
+        t->loss_room = t->losses ? t->masked : 0;
+        if (!t->losses) return fm_fail_memory(err, (size_t)t->masked * 8, "the losses of a step");
+    }
+    t->read = 0;
     fm_network_zero_gradients(t->network);
     t->running = true;
+    t->updated = false;
     return FM_OK;
 }
 
@@ -273,9 +290,10 @@ static fm_status begin_batch(fm_trainer *t, fm_error *err)
     return fm_network_begin(t->network, batch, &run, err);
 }
 
-static fm_status refuse_loss(const fm_trainer *t, double loss, fm_error *err)
+/* first: place in the order of the first chunk that it is of. */
+static fm_status refuse_loss(const fm_trainer *t, uint32_t first, double loss, fm_error *err)
 {
-    uint32_t first = t->next - t->collator.batch.sequences, chunk = t->order[first];
+    uint32_t chunk = t->order[first];
     uint64_t place = t->chunks.starts[chunk], document = 0, end = t->corpus->documents;
     while (end - document > 1) { /* the last that starts no later */
         uint64_t middle = document + (end - document) / 2;
@@ -292,16 +310,27 @@ static fm_status refuse_loss(const fm_trainer *t, double loss, fm_error *err)
         (unsigned long long)(document + 1));
 }
 
+/* The summed losses of the masked rows from one on. */
+static double sum_losses(const fm_trainer *t, uint64_t begin)
+{
+    double loss = 0.0;
+    for (uint64_t i = begin; i < t->read; i++) loss += t->losses[2 * i];
+    return loss;
+}
+
 static fm_status end_batch(fm_trainer *t, fm_error *err)
 {
     t->batch_running = false;
-    fm_network_read_losses(t->network, t->losses);
+    fm_network_read_losses(t->network, t->losses + 2 * t->read);
+    uint64_t begin = t->read;
+    t->read += t->collator.batch.masked;
     fm_status status = t->backend->ops->finish(t->backend, err);
+    if (status == FM_PENDING) return FM_OK; /* end_step() takes them all */
     if (status) return status;
-    double loss = 0.0;
-    for (uint32_t i = 0; i < t->collator.batch.masked; i++) loss += t->losses[2 * i];
+    double loss = sum_losses(t, begin);
     t->loss += loss;
-    return isfinite(loss) ? FM_OK : refuse_loss(t, loss / t->collator.batch.masked, err);
+    return isfinite(loss) ? FM_OK
+                          : refuse_loss(t, t->next - t->collator.batch.sequences, loss / t->collator.batch.masked, err);
 }
 
 static fm_status end_step(fm_trainer *t, fm_error *err)
@@ -314,11 +343,15 @@ static fm_status end_step(fm_trainer *t, fm_error *err)
                        .weight_decay = (float)o->weight_decay,
                        .clip = (float)o->clip,
                        .step = (uint32_t)(t->step + 1)};
-    float squares = 0.0f;
-    fm_network_update(t->network, &update);
-    fm_network_read_squares(t->network, &squares);
+    if (!t->updated) {
+        fm_network_update(t->network, &update);
+        fm_network_read_squares(t->network, &t->squares);
+        t->updated = true;
+    }
     fm_status status = t->backend->ops->finish(t->backend, err);
     if (status) return status;
+    if (t->backend->ops->later) t->loss = sum_losses(t, 0);
+    if (!isfinite(t->loss)) return refuse_loss(t, t->first, t->loss / (double)t->read, err);
     uint64_t done = step_in_phase(t) + 1;
     t->report.epoch = (double)done / epoch_steps(t);
     t->report.epoch_ended = done % epoch_steps(t) == 0;
@@ -328,7 +361,7 @@ static fm_status end_step(fm_trainer *t, fm_error *err)
     t->report.tokens = t->tokens;
     t->report.masked = t->masked;
     t->report.loss = t->masked > 0 ? t->loss / (double)t->masked : 0.0;
-    t->report.norm = sqrt((double)squares);
+    t->report.norm = sqrt((double)t->squares);
     t->report.learning_rate = (double)update.learning_rate;
     return FM_OK;
 }
@@ -352,6 +385,18 @@ const fm_train_report *fm_trainer_report(const fm_trainer *t)
 
 fm_status fm_trainer_values(fm_trainer *t, float *to, fm_error *err)
 {
-    fm_network_read_state(t->network, FM_STATE_VALUES, to);
-    return t->backend->ops->finish(t->backend, err);
+    size_t elements = (size_t)t->parameters->elements;
+    bool later = t->backend->ops->later;
+    if (later && !t->fetched) {
+        t->fetched = fm_alloc(elements, sizeof *t->fetched);
+        if (!t->fetched) return fm_fail_memory(err, elements * sizeof *t->fetched, "the weights");
+        fm_network_read_state(t->network, FM_STATE_VALUES, t->fetched);
+    }
+    if (!later) fm_network_read_state(t->network, FM_STATE_VALUES, to);
+    fm_status status = t->backend->ops->finish(t->backend, err);
+    if (!later || status == FM_PENDING) return status;
+    if (!status) memcpy(to, t->fetched, elements * sizeof *to);
+    fm_free(t->fetched);
+    t->fetched = NULL;
+    return status;
 }

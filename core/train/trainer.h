@@ -14,7 +14,11 @@ struct fm_trainer {
     fm_room room;
     fm_network *network;
     fm_collator collator;
-    float *losses;
+    float *losses;      /* of the step: losses and ranks of all masked rows */
+    uint64_t loss_room; /* masked rows */
+    uint64_t read;      /* masked rows of the micro-batches so far */
+    float squares;      /* of the norm of the step's gradients */
+    float *fetched;     /* values on their way from a backend that answers later */
 
     /* the phase that the next step belongs to */
     size_t phase;
@@ -29,6 +33,7 @@ struct fm_trainer {
     uint64_t tokens;
     bool running;               /* a step was begun */
     bool batch_running;         /* and a micro-batch of it */
+    bool updated;               /* all is asked for; the backend has not answered yet */
     uint32_t first, last, next; /* places in order: the step's chunks, and the first in no micro-batch yet */
     uint64_t masked;
     double loss;

@@ -13,11 +13,11 @@ const names = ['fillmask.wasm', 'fillmask-relaxed.wasm'];
 
 for (const name of names) {
   const skip = name.includes('relaxed') && !hasRelaxedSimd() && 'this Node.js has no relaxed SIMD';
-  test(`${name} imports memory, clock, progress, two conversions and the notice of growth, and exports what exports.txt lists`, { skip }, () => {
+  test(`${name} imports memory, clock, progress, a GPU, two conversions and the notice of growth, and exports what exports.txt lists`, { skip }, () => {
     const module = new WebAssembly.Module(built(name));
     const imports = WebAssembly.Module.imports(module).map((i) => `${i.kind} ${i.module}.${i.name}`);
     assert.deepEqual(imports.sort(), [
-      ...['emscripten_notify_memory_growth', 'now', 'print_number', 'progress', 'read_number'].map((name) => `function env.${name}`),
+      ...['emscripten_notify_memory_growth', 'gpu_close', 'gpu_finish', 'gpu_play', 'now', 'print_number', 'progress', 'read_number'].map((name) => `function env.${name}`),
       'memory env.memory',
     ]);
     // Emscripten and wasm-merge add these on their own account.

@@ -125,6 +125,13 @@ static void read_tensor(fm_backend *b, fm_tensor from, void *to)
     if (elements_of(from) > 0) memcpy(to, cpu_floats((cpu *)b, from), elements_of(from) * sizeof(float));
 }
 
+static void forget(fm_backend *b, const void *memory, size_t size)
+{
+    (void)b;
+    (void)memory;
+    (void)size;
+}
+
 static fm_status finish(fm_backend *b, fm_error *err)
 {
     cpu *c = (cpu *)b;
@@ -265,6 +272,7 @@ static const fm_ops table = {.name = "cpu",
                              .release = release,
                              .write = write_tensor,
                              .read = read_tensor,
+                             .forget = forget,
                              .finish = finish,
                              .zero = zero,
                              .embedding = cpu_embedding,

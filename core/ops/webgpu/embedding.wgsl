@@ -1,0 +1,28 @@
+// embedding.wgsl - out (rows, width) = word[ids] + position[place.y], for ids among the rows of `word` that are bound.
+// VARIANT 1: word is of int8, as b of product.wgsl.
+// params: rows, width, first row of word that is bound, how many.
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(2) var<storage, read> word: array<u32>;
+@group(0) @binding(3) var<storage, read> position: array<f32>;
+@group(0) @binding(4) var<storage, read> ids: array<u32>;
+@group(0) @binding(5) var<storage, read> place: array<u32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) at: vec3u, @builtin(num_workgroups) count: vec3u,
+        @builtin(local_invocation_index) thread: u32) {
+  let row = group(at, count);
+  if (row >= param(0)) { return; }
+  let width = param(1);
+  let id = ids[first(4) + row] - param(2); // huge if it is before
+  if (id >= param(3)) { return; }
+  let at_place = place[first(5) + row * 2 + 1];
+  for (var i = thread; i < width; i += 64) {
+    var value = 0.0;
+    if (has(1)) {
+      value = integer(word[first(2) + param(3) + id * ((width + 3) / 4) + i / 4], i) * bitcast<f32>(word[first(2) + id]);
+    } else {
+      value = bitcast<f32>(word[first(2) + id * width + i]);
+    }
+    out[first(1) + row * width + i] = value + position[first(3) + at_place * width + i];
+  }
+}

@@ -1,0 +1,20 @@
+// squares.wgsl - partial[group] = the sum of x squared over the 16,384 elements of a group; with VARIANT 1 of all x,
+// not squared, in one group.
+// params: elements.
+@group(0) @binding(1) var<storage, read_write> partial: array<f32>;
+@group(0) @binding(2) var<storage, read> x: array<f32>;
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) at: vec3u, @builtin(num_workgroups) count: vec3u,
+        @builtin(local_invocation_index) thread: u32) {
+  let index = group(at, count);
+  if (index * 16384 >= param(0)) { return; }
+  var sum = 0.0;
+  let end = select(min(param(0), index * 16384 + 16384), param(0), has(1));
+  for (var i = index * 16384 + thread; i < end; i += 256) {
+    let value = x[first(2) + i];
+    sum += select(value * value, value, has(1));
+  }
+  sum = sum_of_group(thread, sum);
+  if (thread == 0) { partial[first(1) + index] = sum; }
+}

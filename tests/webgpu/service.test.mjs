@@ -1,0 +1,136 @@
+// service.test.mjs - the worker's side (web/service.js) with a GPU: what tasks and trainings give, beside WebAssembly; and
+// what happens where a GPU computes wrongly, is lost, or is not there.
+import assert from 'node:assert/strict';
+import { pathToFileURL } from 'node:url';
+import { test } from 'node:test';
+import { Client } from '../../web/client.js';
+import { openFile } from '../../web/files-node.js';
+import { serve } from '../../web/service.js';
+import { createThread, documents, folder } from '../wasm/helpers.mjs';
+import { dawnGpu, noGpu, wasmFile } from './helpers.mjs';
+
+const gpu = noGpu ? null : await dawnGpu();
+const source = { name: 'tiny', base: pathToFileURL(`${folder}/model/`).href };
+const text = 'The red cat [MASK] on the [MASK].';
+
+/** A client of a service in this thread; `wrap` may change the device. */
+function connect({ device = 'webgpu', openGpu = async () => gpu } = {}) {
+  const host = { createThread, openFile, openGpu, device, threads: 1, wasm: { simd128: wasmFile('fillmask.wasm') } };
+  return new Client((heard) => {
+    const listen = serve((message) => heard(structuredClone(message)), /** @type {any} */ (host));
+    return { post: (message) => void listen(message), abort: (id) => listen({ abort: id }), close() {} };
+  });
+}
+
+/** A navigator.gpu whose devices `change` has its way with. */
+const changed = (change) => async () => ({
+  async requestAdapter(options) {
+    const adapter = await gpu.requestAdapter(options);
+    const requestDevice = adapter.requestDevice.bind(adapter);
+    adapter.requestDevice = async (wanted) => {
+      const device = await requestDevice(wanted);
+      change(device);
+      return device;
+    };
+    return adapter;
+  },
+});
+
+const near = (found, expected, bound = 1e-3) => assert.ok(Math.abs(found - expected) <= bound * (1 + Math.abs(expected)), `${found}, expected ${expected}`);
+
+/** Every number of two answers is near, and all else the same. */
+function alike(found, expected, path = '') {
+  if (typeof expected === 'number') return near(found, expected);
+  if (typeof expected !== 'object' || expected === null) return assert.equal(found, expected, path);
+  assert.deepEqual(Object.keys(found), Object.keys(expected), path);
+  for (const key of Object.keys(expected)) alike(found[key], expected[key], `${path}.${key}`);
+}
+
+const options = { length: 32, batch_size: 4, learning_rate: 0.003, seed: 5, micro_tokens: 64, steps: 4, weight_decay: 0.01, dropout: 0.1 };
+
+/** Losses of a training, an evaluation after it, and fillings with its weights. */
+async function trained(client, model) {
+  const corpus = await client.call('corpus', { model });
+  await client.call('corpus_add', { corpus, texts: documents });
+  const { training } = await client.call('train', { model, corpus, ...options });
+  const losses = [];
+  while (losses.length < options.steps) {
+    const { stepped, loss, norm } = await client.call('train_advance', { training, milliseconds: 1000 });
+    if (stepped) losses.push(loss, norm);
+    if (losses.length >= 2 * options.steps) break;
+  }
+  const evaluation = await client.call('evaluate', { training, corpus, length: 32, limit: 8 });
+  let found;
+  do found = await client.call('evaluate_advance', { evaluation, milliseconds: 1000 });
+  while (found.more);
+  await client.call('close', { number: evaluation });
+  await client.call('train_apply', { model, training });
+  await client.call('close', { number: training });
+  return { losses, loss: found.loss, top: (await client.call('fill', { model, texts: [text] }))[0].map((list) => list[0].log_probability) };
+}
+
+test('a GPU gives what WebAssembly gives', { skip: noGpu }, async (t) => {
+  const client = connect(), reference = connect({ device: 'wasm' });
+  const { number: model, info } = await client.call('open', { source });
+  const { number: other } = await reference.call('open', { source });
+  assert.equal(info.device, 'webgpu');
+  assert.equal(info.warning, undefined);
+  t.diagnostic(info.adapter);
+  for (const [op, args] of [
+    ['fill', { texts: [text, 'A [MASK].'], top_k: 3 }],
+    ['fill', { texts: [text], joint: true, top_k: 3 }],
+    ['score', { texts: ['The red cat sat on the mat.'] }],
+    ['augment', { texts: ['The red cat sat on the mat.', 'A dog ran!'], variants: 2, rate: 0.4 }],
+  ]) {
+    const [found, expected] = await Promise.all([client.call(op, { model, ...args }), reference.call(op, { model: other, ...args })]);
+    alike(found, expected, op);
+  }
+  const [found, expected] = await Promise.all([trained(client, model), trained(reference, other)]);
+  alike(found, expected, 'training');
+});
+
+test('int8 and f16 weights', { skip: noGpu }, async () => {
+  const client = connect(), reference = connect({ device: 'wasm' });
+  for (const dtype of ['int8', 'fp16']) {
+    const { number: model, info } = await client.call('open', { source, dtype });
+    const { number: other } = await reference.call('open', { source, dtype });
+    assert.equal(info.device, 'webgpu', info.warning);
+    const [a, b] = await Promise.all([client.call('score', { model, texts: ['The red cat sat.'] }), reference.call('score', { model: other, texts: ['The red cat sat.'] })]);
+    near(a[0].score, b[0].score, dtype === 'int8' ? 3e-2 : 1e-3); // WebAssembly rounds activations to int8 as well
+  }
+});
+
+test('a GPU that computes wrongly is not used', { skip: noGpu }, async () => {
+  const wrong = changed((device) => {
+    const create = device.createShaderModule.bind(device);
+    device.createShaderModule = ({ code }) => create({ code: code.replace('p * t + 0.2347864806652069', 'p * t + 0.1347864806652069') });
+  });
+  const client = connect({ openGpu: wrong });
+  const { number: model, info } = await client.call('open', { source });
+  assert.equal(info.device, 'wasm');
+  assert.match(info.warning, /logits are 0\.\d+ away/);
+  assert.equal((await client.call('fill', { model, texts: [text] }))[0].length, 2);
+});
+
+test('a GPU that is lost is left, and what it trained says so', { skip: noGpu }, async () => {
+  let device;
+  const client = connect({ openGpu: changed((d) => (device = d)) });
+  const { number: model } = await client.call('open', { source });
+  const corpus = await client.call('corpus', { model });
+  await client.call('corpus_add', { corpus, texts: documents });
+  const { training } = await client.call('train', { model, corpus, ...options });
+  const before = await client.call('fill', { model, texts: [text] });
+  device.destroy();
+  await device.lost;
+  alike(await client.call('fill', { model, texts: [text] }), before, 'fill');
+  const info = await client.call('info', { model });
+  assert.equal(info.device, 'wasm');
+  assert.match(info.warning, /lost/);
+  await assert.rejects(client.call('train_advance', { training }), { code: 'E_ARGUMENT', message: /no such training/ });
+});
+
+test('without an adapter, and without Dawn', { skip: noGpu }, async () => {
+  await assert.rejects(connect({ openGpu: async () => undefined }).call('open', { source }), { code: 'E_UNSUPPORTED', message: /no adapter/ });
+  await assert.rejects(connect({ openGpu: async () => ({ requestAdapter: async () => null }) }).call('open', { source }), { code: 'E_UNSUPPORTED', message: /no adapter/ });
+  assert.match((await connect().call('adapters', {}))[0], /SwiftShader/i);
+});

@@ -1,0 +1,403 @@
+// gpu.js - plays the lists of commands that core/ops/webgpu writes on a GPUDevice, in a browser's worker and in Node.js
+// alike. It knows no operations: kernels and their bindings come from the core, buffers have numbers. Loaded only where
+// a GPU is asked for.
+import { FillmaskError } from './errors.js';
+
+const CREATE = 1, RELEASE = 2, WRITE = 3, DATA = 4, READ = 5, FORGET = 6, ZERO = 7, COPY = 8; // RUN = 9
+const SLOT = 256; // bytes of a uniform block, which begins at a multiple of them
+const SLOTS = 512; // of a submit
+const SUBMIT = 40; // milliseconds of work that a submit is to be
+const GROUPS = 8192; // bind groups that are kept
+const KEPT = 2 ** 22; // bytes of the largest buffer that is kept for another use
+
+/**
+ * @typedef {object} GpuOptions
+ * @property {'low-power' | 'high-performance'} [powerPreference='high-performance']
+ * @property {number} [limit] bytes of a binding at most, where it is to be less than the GPU allows
+ */
+
+/** A device, the kernels that it has compiled, and what uses it. */
+export class Gpu {
+  /**
+   * @param {any} gpu navigator.gpu, or what create() of the npm package webgpu gives
+   * @param {GpuOptions} [options]
+   * @returns {Promise<Gpu>}
+   */
+  static async create(gpu, { powerPreference = 'high-performance', limit } = {}) {
+    const adapter = await gpu?.requestAdapter({ powerPreference });
+    if (!adapter)
+      throw new FillmaskError('E_UNSUPPORTED', 'WebGPU finds no adapter: the browser or system lacks a driver for the GPU, or keeps it from programs; use device "wasm".');
+    const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
+    const device = await adapter.requestDevice({ requiredLimits: { maxStorageBufferBindingSize, maxBufferSize } });
+    return new Gpu(gpu, adapter, device, limit);
+  }
+
+  /**
+   * The names of the adapters that can be had.
+   * @param {any} gpu
+   * @returns {Promise<string[]>}
+   */
+  static async list(gpu) {
+    const names = new Set();
+    for (const powerPreference of ['high-performance', 'low-power']) {
+      const adapter = await gpu?.requestAdapter({ powerPreference });
+      if (adapter) names.add(nameOf(adapter));
+    }
+    return [...names];
+  }
+
+  /** @type {Map<number, {pipeline: any, layout: any}>} */
+  #pipelines = new Map();
+  /** @type {Map<number, Promise<void>>} */
+  #compiling = new Map();
+  /** @type {string[]} */
+  #sources = [];
+  #common = '';
+  /** @type {Map<string, any>} */
+  #layouts = new Map();
+  #players = new Map();
+  #rate = 1e3; // thousands of multiply-adds a millisecond
+  #lost = '';
+
+  constructor(gpu, adapter, device, limit) {
+    this.gpu = gpu; // Dawn's own must outlive the device
+    this.adapter = adapter;
+    this.device = device;
+    /** Bytes of a binding at most. */
+    this.limit = Math.min(limit ?? Infinity, device.limits.maxStorageBufferBindingSize, 2 ** 31);
+    device.lost.then(({ message, reason }) => this.fail(`The GPU was lost (${message || reason}).`));
+    device.addEventListener?.('uncapturederror', ({ error }) => this.fail(`The GPU failed: ${error.message}`));
+    this.uniforms = device.createBuffer({ size: SLOT * SLOTS, usage: 0x40 | 0x8 });
+    this.none = Array.from({ length: 9 }, () => device.createBuffer({ size: 16, usage: 0x80 }));
+  }
+
+  /** What the GPU is, in words. */
+  get name() {
+    return nameOf(this.adapter);
+  }
+
+  /** Why nothing works any more, '' while it does. */
+  get trouble() {
+    return this.#lost;
+  }
+
+  fail(reason) {
+    this.#lost ||= reason;
+  }
+
+  /** The kernels, as the core has them: one text for each, after one that goes before all. @param {string} text */
+  set kernels(text) {
+    [this.#common, ...this.#sources] = text.split('\n//\n');
+  }
+
+  /** What the core imports. @param {() => ArrayBuffer} memory */
+  imports(memory) {
+    const player = (id) => {
+      if (!this.#players.has(id)) this.#players.set(id, new Player(this, memory));
+      return this.#players.get(id);
+    };
+    return {
+      gpu_play: (id, at, words) => player(id).play(at, words),
+      gpu_finish: (id, at, room) => player(id).finish(at, room),
+      gpu_close: (id) => {
+        this.#players.get(id)?.close();
+        this.#players.delete(id);
+      },
+    };
+  }
+
+  /** Resolves when all that was read has arrived, or the GPU failed. */
+  async settled() {
+    for (const player of this.#players.values()) await player.settled();
+  }
+
+  close() {
+    this.fail('The GPU was closed.');
+    for (const player of this.#players.values()) player.close();
+    this.device.destroy();
+  }
+
+  // ---- for players ----
+
+  get budget() {
+    return this.#rate * SUBMIT;
+  }
+
+  /** So much work has taken so long. */
+  measured(work, milliseconds) {
+    if (milliseconds > 1 && work > 1e4) this.#rate = 0.5 * this.#rate + 0.5 * (work / milliseconds);
+  }
+
+  pipeline(key) {
+    return this.#pipelines.get(key);
+  }
+
+  /** Compiles a kernel, once. @param {number} key kernel and variant @returns {Promise<void>} */
+  compile(key) {
+    if (!this.#compiling.has(key)) this.#compiling.set(key, this.#compile(key));
+    return /** @type {Promise<void>} */ (this.#compiling.get(key));
+  }
+
+  async #compile(key) {
+    const code = this.#sources[key % 32];
+    const kinds = [...code.matchAll(/@binding\((\d)\) var<storage, (\w+)>/g)].map(([, , kind]) => kind);
+    const layout = this.#layout(kinds);
+    const module = this.device.createShaderModule({ code: `const VARIANT = ${Math.floor(key / 32)}u;\n${this.#common}\n${code}` });
+    const pipeline = await this.device.createComputePipelineAsync({
+      layout: this.device.createPipelineLayout({ bindGroupLayouts: [layout] }),
+      compute: { module, entryPoint: 'main' },
+    });
+    this.#pipelines.set(key, { pipeline, layout });
+  }
+
+  #layout(kinds) {
+    const key = kinds.join();
+    if (!this.#layouts.has(key)) {
+      const entry = (binding, buffer) => ({ binding, visibility: 4, buffer });
+      const entries = kinds.map((kind, i) => entry(i + 1, { type: kind === 'read' ? 'read-only-storage' : 'storage' }));
+      entries.unshift(entry(0, { type: 'uniform', hasDynamicOffset: true, minBindingSize: 96 }));
+      this.#layouts.set(key, this.device.createBindGroupLayout({ entries }));
+    }
+    return this.#layouts.get(key);
+  }
+}
+
+/** One backend of the core: its buffers, and the list under way. */
+class Player {
+  #gpu;
+  #device;
+  #memory;
+  #buffers = new Map();
+  #pool = new Map(); // released buffers by their sizes
+  #groups = new Map();
+  #encoder;
+  #pass;
+  #slot = 0;
+  #uniforms = new Uint32Array((SLOT / 4) * SLOTS);
+  #work = 0; // of the submit under construction
+  #done = 0; // of those since the last answer
+  #since = 0;
+  /** @type {{to: number, from: any, staging?: any, size: number, ready?: boolean}[]} */
+  #reads = [];
+  /** @type {Promise<void> | null} */
+  #waiting = null; // lists that wait for kernels to be compiled
+  #arriving = Promise.resolve();
+  #closed = false;
+
+  constructor(gpu, memory) {
+    this.#gpu = gpu;
+    this.#device = gpu.device;
+    this.#memory = memory;
+  }
+
+  /** Plays words of the core's memory. What cannot be played yet is copied and played later. */
+  play(at, words) {
+    if (this.#gpu.trouble) return;
+    const list = new Uint32Array(this.#memory(), at, words);
+    const missing = this.#missing(list);
+    if (missing.length === 0 && !this.#waiting) return this.#run(list);
+    const copy = this.#copied(list);
+    const before = this.#waiting ?? Promise.resolve();
+    const compiled = Promise.all(missing.map((key) => this.#gpu.compile(key)));
+    const mine = (this.#waiting = Promise.all([before, compiled])
+      .then(() => this.#closed || this.#run(copy.list, copy.data))
+      .catch((error) => this.#gpu.fail(`A kernel could not be compiled: ${error.message}`))
+      .then(() => {
+        if (this.#waiting === mine) this.#waiting = null;
+      }));
+  }
+
+  /** Puts what has arrived into the core's memory: 0, 1 if something is under way, 2 if the GPU has failed. */
+  finish(at, room) {
+    if (this.#gpu.trouble) {
+      const bytes = new TextEncoder().encode(this.#gpu.trouble).subarray(0, room - 1);
+      new Uint8Array(this.#memory(), at, room).fill(0).set(bytes);
+      this.#reads = [];
+      return 2;
+    }
+    if (!this.#waiting) this.#submit();
+    if (this.#waiting || this.#reads.some(({ ready }) => !ready)) return 1;
+    for (const { to, staging, size } of this.#reads) {
+      new Uint8Array(this.#memory(), to, size).set(new Uint8Array(staging.getMappedRange(0, size)));
+      staging.destroy();
+    }
+    this.#reads = [];
+    return 0;
+  }
+
+  async settled() {
+    while (!this.#gpu.trouble && (this.#waiting || this.#reads.some(({ ready }) => !ready))) {
+      await this.#waiting;
+      if (!this.#waiting) this.#submit();
+      await this.#arriving;
+    }
+  }
+
+  close() {
+    this.#closed = true;
+    for (const buffer of this.#buffers.values()) buffer.destroy();
+    for (const list of this.#pool.values()) for (const buffer of list) buffer.destroy();
+    for (const { staging } of this.#reads) staging?.destroy();
+    this.#buffers.clear();
+    this.#pool.clear();
+    this.#groups.clear();
+    this.#reads = [];
+  }
+
+  // ---- lists ----
+
+  #missing(list) {
+    const missing = new Set();
+    for (const at of commands(list)) {
+      const key = list[at] === 9 ? list[at + 1] + 32 * list[at + 2] : -1;
+      if (key >= 0 && !this.#gpu.pipeline(key)) missing.add(key);
+    }
+    return [...missing];
+  }
+
+  /** A list and what its WRITEs would read, which may be another thing later. */
+  #copied(list) {
+    const data = new Map();
+    for (const at of commands(list))
+      if (list[at] === WRITE) data.set(at, new Uint8Array(this.#memory(), list[at + 4], list[at + 3]).slice());
+    return { list: list.slice(), data };
+  }
+
+  /** @param {Uint32Array} list @param {Map<number, Uint8Array>} [data] */
+  #run(list, data) {
+    for (const at of commands(list)) {
+      const [, a, b, c, d, e] = list.subarray(at, at + 6);
+      switch (list[at]) {
+        case CREATE: this.#create(a, b); break;
+        case RELEASE: this.#release(a); break;
+        case WRITE: this.#write(a, b, data?.get(at) ?? new Uint8Array(this.#memory(), d, c).slice()); break;
+        case DATA: this.#write(a, b, list.slice(at + 4, at + 4 + c / 4)); break;
+        case READ: this.#read(a, b, c, d); break;
+        case FORGET: this.#forget(a, b); break;
+        case ZERO: this.#encode().clearBuffer(this.#buffers.get(a), b, c); break;
+        case COPY: this.#encode().copyBufferToBuffer(this.#buffers.get(a), b, this.#buffers.get(c), d, e); break;
+        default: this.#dispatch(list, at);
+      }
+    }
+  }
+
+  // ---- buffers ----
+
+  #create(number, bytes) {
+    const size = Math.max(16, Math.ceil(bytes / 16) * 16);
+    const known = this.#pool.get(size)?.pop();
+    if (known) this.#encode().clearBuffer(known);
+    this.#buffers.set(number, known ?? this.#device.createBuffer({ size, usage: 0x80 | 0x8 | 0x4 }));
+  }
+
+  #release(number) {
+    const buffer = this.#buffers.get(number);
+    this.#buffers.delete(number);
+    this.#groups.clear();
+    if (buffer.size > KEPT) {
+      this.#submit();
+      buffer.destroy();
+      return;
+    }
+    const list = this.#pool.get(buffer.size) ?? [];
+    this.#pool.set(buffer.size, list);
+    list.push(buffer);
+  }
+
+  #write(number, offset, bytes) {
+    this.#submit(); // what came before must not see it
+    this.#device.queue.writeBuffer(this.#buffers.get(number), offset, bytes);
+  }
+
+  #read(number, offset, size, to) {
+    const staging = this.#device.createBuffer({ size, usage: 0x1 | 0x8 });
+    this.#encode().copyBufferToBuffer(this.#buffers.get(number), offset, staging, 0, size);
+    this.#reads.push({ to, from: number, staging, size });
+  }
+
+  #forget(start, size) {
+    this.#reads = this.#reads.filter(({ to }) => to < start || to >= start + size);
+  }
+
+  // ---- work ----
+
+  #encode() {
+    this.#pass?.end();
+    this.#pass = null;
+    return (this.#encoder ??= this.#device.createCommandEncoder());
+  }
+
+  #dispatch(list, at) {
+    const [kernel, variant, x, y, z, work, count, words] = list.subarray(at + 1, at + 9);
+    const { pipeline, layout } = this.#gpu.pipeline(kernel + 32 * variant);
+    if (x === 0 || y === 0 || z === 0) return;
+    if (this.#slot === SLOTS || (this.#work > 0 && this.#work + work > this.#gpu.budget)) this.#submit();
+    const bindings = list.subarray(at + 9, at + 9 + 3 * count);
+    this.#uniforms.set(list.subarray(at + 9 + 3 * count, at + 9 + 3 * count + words), (this.#slot * SLOT) / 4);
+    this.#encoder ??= this.#device.createCommandEncoder();
+    this.#pass ??= this.#encoder.beginComputePass();
+    this.#pass.setPipeline(pipeline);
+    this.#pass.setBindGroup(0, this.#group(layout, bindings), [this.#slot * SLOT]);
+    this.#pass.dispatchWorkgroups(x, y, z);
+    this.#slot++;
+    this.#work += work;
+  }
+
+  #group(layout, bindings) {
+    const key = bindings.join();
+    const kept = this.#groups.get(layout) ?? new Map();
+    this.#groups.set(layout, kept);
+    if (!kept.has(key)) {
+      const entries = [{ binding: 0, resource: { buffer: this.#gpu.uniforms, size: 96 } }];
+      for (let i = 0; i < bindings.length; i += 3) {
+        const buffer = bindings[i] ? this.#buffers.get(bindings[i]) : this.#gpu.none[i / 3];
+        const resource = bindings[i] ? { buffer, offset: bindings[i + 1], size: bindings[i + 2] } : { buffer };
+        entries.push({ binding: i / 3 + 1, resource });
+      }
+      if (kept.size > GROUPS) kept.clear();
+      kept.set(key, this.#device.createBindGroup({ layout, entries }));
+    }
+    return kept.get(key);
+  }
+
+  #submit() {
+    if (!this.#encoder) return;
+    this.#pass?.end();
+    this.#device.queue.writeBuffer(this.#gpu.uniforms, 0, this.#uniforms, 0, (this.#slot * SLOT) / 4);
+    if (this.#done === 0) this.#since = performance.now();
+    this.#device.queue.submit([this.#encoder.finish()]);
+    this.#done += this.#work;
+    this.#pass = this.#encoder = null;
+    this.#slot = this.#work = 0;
+    const fresh = this.#reads.filter((read) => read.ready === undefined);
+    for (const read of fresh) read.ready = false;
+    if (fresh.length > 0) this.#arriving = this.#arrive(fresh);
+  }
+
+  async #arrive(reads) {
+    try {
+      await Promise.all(reads.map(({ staging }) => staging.mapAsync(1)));
+      for (const read of reads) read.ready = true;
+      this.#gpu.measured(this.#done, performance.now() - this.#since);
+      this.#done = 0;
+    } catch (error) {
+      if (!this.#closed) this.#gpu.fail(`The GPU did not answer: ${error.message}`);
+    }
+  }
+}
+
+function nameOf(adapter) {
+  const { vendor, architecture, device, description } = adapter.info ?? {};
+  return [vendor, architecture, device, description && `(${description})`].filter(Boolean).join(' ') || 'unknown';
+}
+
+/** Where the commands of a list begin. @param {Uint32Array} list */
+function* commands(list) {
+  const sizes = [0, 3, 2, 5, 4, 5, 3, 4, 6];
+  for (let at = 0; at < list.length; ) {
+    yield at;
+    if (list[at] === DATA) at += 4 + list[at + 3] / 4;
+    else if (list[at] < 9) at += sizes[list[at]];
+    else at += 9 + 3 * list[at + 7] + list[at + 8];
+  }
+}
