@@ -304,12 +304,14 @@ export class Engine {
       if (!source.ok) throw new FillmaskError('E_IO', `${source.url || 'The weights'}: the server answered ${source.status}.`);
       expected ||= Number(source.headers.get('content-length')) || 0;
     }
-    let room = whole ? whole.length : expected || 1 << 20;
+    const stream = whole ? [whole] : expected ? parts(source) : headFirst(parts(source));
+    let room = whole ? whole.length : expected;
     let size = 0;
-    let at = this.#alloc(room);
+    let at = 0;
     try {
-      for await (const part of whole ? [whole] : parts(source)) {
+      for await (const part of stream) {
         signal?.throwIfAborted();
+        if (!at) at = this.#alloc((room ||= sizeOf(part) || part.length));
         if (size + part.length > room) {
           room = Math.max(size + part.length, room * 2);
           const larger = this.#alloc(room);
@@ -322,9 +324,9 @@ export class Engine {
         size += part.length;
       }
       signal?.throwIfAborted();
-      return [at, size];
+      return [at || this.#alloc(0), size];
     } catch (error) {
-      if (!this.#trouble) this.#call('api_free', at);
+      if (!this.#trouble && at) this.#call('api_free', at);
       throw error;
     }
   }
@@ -398,6 +400,34 @@ function ready(thread) {
     });
     listen('error', (event) => reject(new FillmaskError('E_UNSUPPORTED', `A thread could not be started (${event.message ?? 'its script failed to load'}).`)));
   }));
+}
+
+/** Bytes of the safetensors file that starts so; 0 if its header is not all there, or wrong. */
+function sizeOf(head) {
+  if (head.length < 8) return 0;
+  const end = 8 + Number(new DataView(head.buffer, head.byteOffset).getBigUint64(0, true));
+  if (head.length < end) return 0;
+  let size = end;
+  for (const [, offset] of decoder.decode(head.subarray(8, end)).matchAll(/"data_offsets":\s*\[\s*\d+,\s*(\d+)/g)) size = Math.max(size, end + Number(offset));
+  return size <= 2 ** 32 ? size : 0;
+}
+
+/** The parts of a file of unknown length, the first of which has the whole header, which is small, or 4 MiB. */
+async function* headFirst(source) {
+  let head = new Uint8Array(0);
+  let whole = false;
+  for await (const part of source) {
+    if (whole) yield part;
+    else {
+      const longer = new Uint8Array(head.length + part.length);
+      longer.set(head);
+      longer.set(part, head.length);
+      head = longer;
+      whole = sizeOf(head) > 0 || head.length >= 1 << 22;
+      if (whole) yield head;
+    }
+  }
+  if (!whole) yield head;
 }
 
 /** The parts of a stream; not all browsers can iterate one. @param {any} source */

@@ -2,8 +2,12 @@
 // what happens to bad input. What a model computes is tested through the package, in tests/web.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Engine } from '../../web/engine.js';
+import v8 from 'node:v8';
+import { Engine, hasRelaxedSimd } from '../../web/engine.js';
 import { built, createEngine, createThread, files } from './helpers.mjs';
+
+v8.setFlagsFromString('--experimental-wasm-relaxed-simd'); // Node.js 20 has it behind this
+v8.setFlagsFromString('--no-liftoff'); // whose first compiler gets its dot product wrong
 
 const text = 'The red cat sat on the [MASK].';
 const fill = (engine, model, options = {}) => engine.call('fill', { model, texts: [text], ...options })[0][0];
@@ -85,6 +89,94 @@ test('opening and closing fifty times leaves the memory flat', async () => {
     if (i === 2) after3 = engine.memoryBytes;
   }
   assert.equal(engine.memoryBytes, after3);
+});
+
+test('a model streams into a memory of its own size, whether the size is said or not', async () => {
+  const maker = await createEngine({ maximumMemory: 2 ** 29 });
+  const { config, tokenizer } = files();
+  const large = JSON.stringify({ ...JSON.parse(config), dim: 512, hidden_dim: 2048, n_layers: 9, n_heads: 8 });
+  const weights = maker.save(await maker.open({ config: large, tokenizer }), { dtype: 'fp32' });
+  maker.close();
+  assert.ok(weights.length > 100e6);
+  async function* cut() {
+    for (let at = 0; at < weights.length; at += 100_000) yield weights.subarray(at, at + 100_000);
+  }
+  for (const weightsSize of [0, weights.length]) {
+    const engine = await createEngine({ maximumMemory: 2 ** 29 });
+    await engine.open({ config: large, tokenizer, weights: cut(), weightsSize });
+    assert.ok(engine.memoryBytes < weights.length + 2 ** 24, `${engine.memoryBytes} bytes for a file of ${weights.length}`);
+    engine.close();
+  }
+});
+
+test('too little memory is an error, whatever needed it, and never a crash', async () => {
+  const given = files();
+  const work = async (engine) => {
+    const model = await engine.open(given);
+    fill(engine, model);
+    engine.call('score', { model, texts: [text] });
+    const corpus = engine.call('corpus', { model });
+    engine.call('corpus_add', { corpus, texts: Array(40).fill(text) });
+    const { training } = engine.call('train', { model, corpus, length: 32, batch_size: 64 });
+    engine.call('train_advance', { training, milliseconds: 1e5 });
+    engine.save(model);
+  };
+  const found = new Set();
+  for (const pages of [256, 264, 272, 288, 304, 320, 352, 384, 448, 512, 1024]) {
+    const engine = await createEngine({ maximumMemory: pages * 65536 });
+    try {
+      await work(engine);
+      found.add('done');
+    } catch ({ code, message }) {
+      assert.equal(code, 'E_MEMORY', message);
+      found.add(code);
+    }
+    assert.ok(engine.memoryBytes <= pages * 65536);
+    assert.equal(engine.check(), true);
+    engine.close();
+  }
+  assert.deepEqual([...found].sort(), ['E_MEMORY', 'done']);
+});
+
+test('the maximum of the memory is tried downward', async () => {
+  const { Memory } = WebAssembly;
+  const tried = [];
+  try {
+    for (const granted of [65536, 32768, 16384, 8192, 0]) {
+      tried.length = 0;
+      WebAssembly.Memory = function (options) {
+        tried.push(options.maximum / 16384);
+        if (options.maximum > granted) throw new RangeError('could not allocate memory');
+        return new Memory({ ...options, maximum: 1024 });
+      };
+      const creating = Engine.create({ wasm: built('fillmask.wasm') });
+      if (granted) (await creating).close();
+      else await assert.rejects(creating, { code: 'E_MEMORY' });
+      assert.deepEqual(tried, [4, 2, 1, 0.5].filter((size) => size * 16384 >= (granted || 8192)));
+    }
+  } finally {
+    WebAssembly.Memory = Memory;
+  }
+});
+
+test('where there is no SIMD, it says so', async () => {
+  const { validate } = WebAssembly;
+  WebAssembly.validate = () => false;
+  try {
+    await assert.rejects(Engine.create({ wasm: built('fillmask.wasm') }), { code: 'E_UNSUPPORTED', message: /lacks WebAssembly SIMD; use one/ });
+  } finally {
+    WebAssembly.validate = validate;
+  }
+});
+
+test('the test at load sees an instruction that computes something else', { skip: !hasRelaxedSimd() && 'this Node.js has no relaxed SIMD' }, async () => {
+  const wasm = built('fillmask-relaxed.wasm');
+  const good = await createEngine({ wasm: await WebAssembly.compile(wasm) });
+  assert.equal(good.check(), true);
+  // Relaxed multiply-add becomes -(a * b) + c.
+  for (let at = wasm.indexOf(Buffer.of(0xfd, 0x85, 0x02)); at >= 0; at = wasm.indexOf(Buffer.of(0xfd, 0x85, 0x02), at + 1)) wasm[at + 1] = 0x86;
+  const bad = await createEngine({ wasm: await WebAssembly.compile(wasm) });
+  assert.equal(bad.check(), false);
 });
 
 test('failed openings leave the memory flat', async () => {
