@@ -348,6 +348,7 @@ class Player {
     const kept = this.#groups.get(layout) ?? new Map();
     this.#groups.set(layout, kept);
     if (!kept.has(key)) {
+      /** @type {any[]} */
       const entries = [{ binding: 0, resource: { buffer: this.#gpu.uniforms, size: 96 } }];
       for (let i = 0; i < bindings.length; i += 3) {
         const buffer = bindings[i] ? this.#buffers.get(bindings[i]) : this.#gpu.none[i / 3];
