@@ -351,6 +351,17 @@ test('augment: a line of 100 MB and a constant memory', () => {
   assert.match(err, /The row on line 2 stays as it is\. It is longer than 8 MB/);
 });
 
+// The sanitizers reserve address space of their own.
+test('augment, fill, score, embed: 100 MB go through 256 MB of memory', { skip: /build-/.test(bin) }, () => {
+  const input = `${'good movie\n'.repeat(20)}${'x'.repeat(99 << 20)}\n${'\n'.repeat(1 << 20)}[MASK] movie\n`;
+  for (const task of ['augment', 'fill', 'score', 'embed']) {
+    const { status, stdout, stderr } = spawnSync('sh', ['-c', `ulimit -v 262144 && exec "$0" "$@"`, bin, task, '--threads', '1', '-q', '-'],
+      { input, encoding: 'utf8', maxBuffer: 1 << 28, env: { ...process.env, FILLMASK_MODEL: model } });
+    assert.deepEqual([status, stderr], [0, '']);
+    assert.match(stdout, / movie\n/);
+  }
+});
+
 test('augment: an output that is gone on with', async () => {
   const bad = ['', '{"text": "12"}', 'x'.repeat(9 << 20), ''];
   const input = 'id,text\n' + '\n1,12\n' + rows.map(({ id }) => `${id},${texts[id % 3].replaceAll('"', '')}\n`).join('\n')
