@@ -261,6 +261,8 @@ fm_status fm_file_replace(const char *path, const void *data, size_t size, fm_er
 
 /* ---- names and folders ---- */
 
+#ifndef __EMSCRIPTEN__ /* where there is one process, and no signals */
+
 fm_status fm_lock_file(fm_file_lock *lock, const char *path, bool *held, fm_error *err)
 {
     *lock = (fm_file_lock){0};
@@ -310,6 +312,8 @@ void fm_remove_leftovers(const char *folder)
     }
     if (open_folder) closedir(open_folder);
 }
+
+#endif
 
 static bool is_folder(const char *path)
 {
