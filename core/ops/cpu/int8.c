@@ -6,12 +6,11 @@
 #include <string.h>
 
 #define UNIT 64       /* numbers that the depth is rounded up to: a row of a tile of the widest instructions */
-#define PIECE_ROWS 96 /* of the result, in a task */
+#define PIECE_ROWS 96 /* of the result, in a task: a multiple of the rows of every tile, and so the columns */
 #define PIECE_COLUMNS 128
-#define MOST_TILE 1024      /* numbers of a tile */
-#define MOST_DEPTH 65536    /* 255 * 127 of so many still fit an int32 */
-#define QUANTISED_ROWS 16   /* of the input, in a task */
-#define LARGEST_OF_SOME 63u /* what a tile with an offset of 64 is exact for */
+#define MOST_TILE 1024    /* numbers of a tile */
+#define MOST_DEPTH 65536  /* 255 * 127 of so many still fit an int32 */
+#define QUANTISED_ROWS 16 /* of the input, in a task */
 
 static size_t round_up(size_t x, size_t to)
 {
@@ -28,7 +27,7 @@ bool cpu_int8_exact(const fm_int8_kernels *kernels, const int8_t *weights, size_
     if (cols > MOST_DEPTH) return false;
     if (kernels->offset != 64) return true;
     unsigned beyond = 0;
-    for (size_t i = 0; i < rows * cols; i++) beyond |= (unsigned)(weights[i] + 63) > 2 * LARGEST_OF_SOME;
+    for (size_t i = 0; i < rows * cols; i++) beyond |= (unsigned)(weights[i] + 63) > 126;
     return beyond == 0;
 }
 

@@ -2,7 +2,6 @@
  * AVX-512. */
 #if defined(__x86_64__)
 #include <cpuid.h>
-#include <immintrin.h>
 #include <stdbool.h>
 
 /* Not every compiler's __builtin_cpu_supports knows the name. */
@@ -17,12 +16,6 @@ static bool has_avxvnni(void)
 #define OFFSET 128
 #define ROWS 6
 #define LANES 8
-
-typedef __m256i vi;
-#define ZERO _mm256_setzero_si256()
-#define LOAD(from) _mm256_loadu_si256((const __m256i *)(const void *)(from))
-#define STORE(to, x) _mm256_storeu_si256((__m256i *)(void *)(to), x)
-#define SPREAD(x) _mm256_set1_epi32(x)
 #define DOT(sum, u, s) _mm256_dpbusd_avx_epi32(sum, u, s)
 
 #include "ops/cpu/int8_template.h"

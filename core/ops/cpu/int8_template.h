@@ -2,14 +2,27 @@
  * these and includes it:
  *
  *   INT8, SUPPORTED, OFFSET   the fm_int8_kernels to define, whether the machine has it, its offset (kernels.h)
- *   ROWS, LANES               rows of a tile, which is two vectors of LANES int32 wide
- *   vi ZERO LOAD STORE        a vector of integers
- *   SPREAD(x)                 the int32 x in all lanes
+ *   ROWS, LANES               rows of a tile, which is two vectors of LANES int32 wide: 8 or 16
  *   DOT(sum, u, s)            each lane of sum plus the four products of its unsigned bytes u and signed bytes s
  */
 #include "ops/cpu/kernels.h"
 
+#include <immintrin.h>
 #include <string.h>
+
+#if LANES == 16
+typedef __m512i vi;
+#define ZERO _mm512_setzero_si512()
+#define LOAD(from) _mm512_loadu_si512(from)
+#define STORE(to, x) _mm512_storeu_si512(to, x)
+#define SPREAD(x) _mm512_set1_epi32(x) /* in all lanes */
+#else
+typedef __m256i vi;
+#define ZERO _mm256_setzero_si256()
+#define LOAD(from) _mm256_loadu_si256((const __m256i *)(const void *)(from))
+#define STORE(to, x) _mm256_storeu_si256((__m256i *)(void *)(to), x)
+#define SPREAD(x) _mm256_set1_epi32(x)
+#endif
 
 static bool has_int8(void)
 {
