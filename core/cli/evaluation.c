@@ -59,7 +59,7 @@ typedef struct eval_options {
     const char *model, *field, *set;
     int64_t length, limit, aside, seed, threads;
     double rate, mask_share, random_share;
-    int format, part, dtype;
+    int format, part, dtype, precision;
     bool whole_words, json, quiet;
 } eval_options;
 
@@ -106,7 +106,10 @@ static fm_status evaluate(const eval_options *o, fm_model *model, fm_buffer *out
     if (!status)
         status = fm_evaluator_create(&evaluator, network, model->backend, &room, &corpus, model->tokenizer, &masking,
                                      length, (uint32_t)o->aside, (uint32_t)o->limit, err);
-    if (!status) status = cli_evaluate(evaluator, o->quiet, err);
+    if (!status) {
+        fm_evaluator_precision(evaluator, (fm_precision)o->precision);
+        status = cli_evaluate(evaluator, o->quiet, err);
+    }
     if (!status && o->json) {
         fm_buffer_text(out, "{");
         cli_evaluation_json(out, fm_evaluator_result(evaluator));
@@ -160,6 +163,8 @@ int cli_eval(int argc, char **argv)
          0, 4294967295.0, NULL},
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
         {"dtype", 0, CLI_CHOICE, &o.dtype, "TYPE", CLI_DTYPES_HELP, 0, 0, cli_dtypes},
+        {"precision", 0, CLI_CHOICE, &o.precision, "P",
+         "of the products of f32 weights: f32, or bf16 with f32 sums (default f32)", 0, 0, cli_precisions},
         {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print one JSON object", 0, 0, NULL},
         {"quiet", 'q', CLI_FLAG, &o.quiet, NULL, "show no progress", 0, 0, NULL},

@@ -14,6 +14,7 @@ struct fm_evaluator {
     uint32_t *aside; /* the only ones that are used, NULL for all; and of how many the `count` are taken */
     uint32_t among;
     uint32_t count, next; /* chunks to do, and the first that is in no batch yet */
+    fm_precision precision;
     fm_collator collator;
     float *losses;
     size_t losses_size;  /* bytes */
@@ -64,6 +65,11 @@ fm_status fm_evaluator_create(fm_evaluator **evaluator, fm_network *network, fm_
     return FM_OK;
 }
 
+void fm_evaluator_precision(fm_evaluator *e, fm_precision precision)
+{
+    e->precision = precision;
+}
+
 void fm_evaluator_destroy(fm_evaluator *e)
 {
     if (!e) return;
@@ -109,7 +115,7 @@ static void sum(fm_evaluator *e)
 
 fm_status fm_evaluator_step(fm_evaluator *e, bool *more, fm_error *err)
 {
-    const fm_run_options run = {.run = FM_RUN_LOSS};
+    const fm_run_options run = {.run = FM_RUN_LOSS, .precision = e->precision};
     *more = true;
     if (e->collator.batch.tokens == 0) {
         uint32_t before = e->next;

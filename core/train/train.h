@@ -151,6 +151,8 @@ typedef struct fm_evaluator fm_evaluator;
 fm_status fm_evaluator_create(fm_evaluator **evaluator, fm_network *network, fm_backend *backend, const fm_room *room,
                               const fm_corpus *corpus, const fm_tokenizer *tokenizer, const fm_masking *masking,
                               uint32_t length, uint32_t aside, uint32_t limit, fm_error *err);
+/* Of the products of f32 weights; f32 until told otherwise. */
+void fm_evaluator_precision(fm_evaluator *evaluator, fm_precision precision);
 /* One stage of the network; *more is false when all is summed. */
 fm_status fm_evaluator_step(fm_evaluator *evaluator, bool *more, fm_error *err);
 void fm_evaluator_progress(const fm_evaluator *evaluator, uint64_t *done, uint64_t *total); /* chunks */

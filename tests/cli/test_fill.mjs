@@ -136,6 +136,10 @@ test('eval: the figures, and where they come from', () => {
   assert.deepEqual(json(['eval', '-m', 'model', '--length', '16', '--data', '-'], { input: jsonl(texts) }),
     json(['eval', '-m', 'model', '--length', '16', '--data', 'data.jsonl']));
   assert.notEqual(json([...args, '--seed', '7']).loss, result.loss);
+  // In mixed precision the loss is nearly the same, and yet another.
+  const mixed = json([...args, '--dtype', 'fp32', '--precision', 'bf16']);
+  const full = json([...args, '--dtype', 'fp32']);
+  assert.ok(mixed.loss !== full.loss && Math.abs(mixed.loss - full.loss) < 0.01, `${mixed.loss} and ${full.loss}`);
   assert.equal(json([...args, '--limit', '3']).chunks, 3);
   assert.match(works(args), /^perplexity +\d/m);
 });
@@ -153,13 +157,16 @@ test('eval: what it cannot measure', () => {
 
 test('bench: figures as JSON', () => {
   const args = ['bench', '-m', 'model', '--tokens', '16', '--repeat', '3', '--threads', '1', '--isa', 'scalar'];
-  for (const mode of [[], ['--train', '--batch', '2'], ['--train', '--batch', '2', '--precision', 'bf16']]) {
+  for (const mode of [[], ['--train', '--batch', '2', '--dropout', '0.1'],
+    ['--train', '--batch', '4', '--micro', '2', '--precision', 'bf16']]) {
     const result = json([...args, ...mode]);
     assert.equal(result.precision, mode.at(-1) === 'bf16' ? 'bf16' : 'f32');
     assert.equal(result.instruction_set, 'scalar');
     assert.equal(result.threads, 1);
     assert.ok(result.median_ms >= result.best_ms && result.best_ms > 0 && result.peak_gflops > 0);
+    assert.ok(result.peak_memory_mb > 1);
   }
+  refused([...args, '--train', '--batch', '4', '--micro', '3'], 2, /--batch 4 is not a multiple of --micro 3/);
   assert.match(run([...args, '--peak']).out, /f32 peak \d/);
   assert.match(run([...args, '--peak', '--precision', 'bf16']).out, /bf16 peak \d/);
   refused([...args, '--tokens', '64'], 1, /--tokens 64 is more than the model's 32 positions/);

@@ -97,13 +97,18 @@ static fm_status import_int8(fm_backend *b, const int8_t *data, const float *sca
     return status;
 }
 
+static void free_packed(cpu_buffer *buffer)
+{
+    for (size_t i = 0; i < FM_PRECISIONS; i++) fm_free(buffer->packed[i]);
+    fm_free(buffer->int8_packed);
+}
+
 static void release(fm_backend *b, uint32_t handle)
 {
     cpu *c = (cpu *)b;
     cpu_buffer *buffer = &c->buffers[handle];
     fm_free(buffer->own);
-    fm_free(buffer->packed);
-    fm_free(buffer->int8_packed);
+    free_packed(buffer);
     *buffer = (cpu_buffer){0};
     while (c->count > 1 && !c->buffers[c->count - 1].own && !c->buffers[c->count - 1].imported &&
            !c->buffers[c->count - 1].int8)
@@ -157,14 +162,13 @@ static void set_precision(fm_backend *b, fm_precision precision)
 static const float *packed_of(cpu *c, fm_tensor w)
 {
     cpu_buffer *buffer = &c->buffers[w.buffer];
-    if (c->precision != FM_PRECISION_F32 || !buffer->imported || w.offset != 0 || elements_of(w) != buffer->elements)
-        return NULL;
-    if (!buffer->packed) {
-        buffer->packed = fm_alloc(cpu_packed_size(c->kernels, c->precision, w.rows, w.cols), sizeof(float));
-        if (buffer->packed)
-            cpu_pack(c, c->precision, buffer->packed, (cpu_matrix){cpu_floats(c, w), w.cols, true}, w.rows, w.cols);
+    float **packed = &buffer->packed[c->precision];
+    if (!buffer->imported || w.offset != 0 || elements_of(w) != buffer->elements) return NULL;
+    if (!*packed) {
+        *packed = fm_alloc(cpu_packed_size(c->kernels, c->precision, w.rows, w.cols), sizeof(float));
+        if (*packed) cpu_pack(c, c->precision, *packed, (cpu_matrix){cpu_floats(c, w), w.cols, true}, w.rows, w.cols);
     }
-    return buffer->packed;
+    return *packed;
 }
 
 static void linear_int8(cpu *c, fm_tensor y, fm_tensor x, fm_tensor w, fm_tensor bias, bool gelu)
@@ -254,8 +258,7 @@ static void destroy(fm_backend *b)
     cpu *c = (cpu *)b;
     for (size_t i = 1; i < c->count; i++) {
         fm_free(c->buffers[i].own);
-        fm_free(c->buffers[i].packed);
-        fm_free(c->buffers[i].int8_packed);
+        free_packed(&c->buffers[i]);
     }
     free(c->buffers);
     cpu_gemm_free(c);

@@ -10,7 +10,7 @@ typedef struct cpu_buffer {
     float *own;            /* NULL if imported or released */
     const float *imported; /* read only */
     size_t elements;
-    float *packed; /* of an imported matrix that was a right-hand side: packed once and kept */
+    float *packed[FM_PRECISIONS]; /* of an imported matrix that was a right-hand side: packed once and kept */
     /* Of a matrix of int8, read only, and its packed form. */
     const int8_t *int8;
     const float *scales;
