@@ -178,7 +178,7 @@ function joined(vectors) {
 
 /* The model as a list of byte arrays. Inputs: input_ids (1, tokens) and, unless head is "all", row (1); output: logits
  * (1, rows, vocabulary). */
-export function buildGraph({ config, weights, tokens = 128, head = 'one', form = 'fused' }) {
+export function buildGraph({ config, weights, tokens = 128, head = 'one', form = 'fused', mask = false }) {
   const { dim, n_heads: heads, vocab_size: vocab } = config;
   const int8 = form === 'int8', fused = int8 || form === 'fused';
   const g = new Graph();
@@ -232,6 +232,7 @@ export function buildGraph({ config, weights, tokens = 128, head = 'one', form =
     g.constant('root', [], Float32Array.of(Math.sqrt(dim / heads)));
   }
   const ids = g.input('input_ids', INT64, [1, tokens]);
+  if (mask) g.input('attention_mask', INT64, [1, tokens]);
   const row = head === 'all' ? null : g.input('row', INT64, [1]);
   const oneRow = (x) => g.node('Gather', [x, row], { axis: 1 });
 
