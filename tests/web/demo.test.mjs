@@ -381,13 +381,15 @@ test('a vocabulary of markup and formulas stays text', rules, async () => {
   const vocabulary = readFileSync(join(model, 'vocab.txt'), 'utf8').split('\n');
   native('fill', '--json', usual).forEach(({ token }, i) => (vocabulary[token] = hostile[i]));
   writeFileSync(join(model, 'vocab.txt'), vocabulary.join('\n'));
-  writeFileSync(join(model, 'README.md'), `# ${hostile[0]}\n\n${hostile[1]} [a link](javascript:globalThis.caught=1)\n`);
+  writeFileSync(join(model, 'README.md'), `# ${hostile[0]}\n${hostile[1]} [a link](javascript:globalThis.caught=1)\n\n- ${hostile[2]}\n  goes on\n- two\n`);
   const { address } = await served();
   const page = await opened(address, '#about');
   await page.setInputFiles('#about-file', ['config.json', 'vocab.txt', 'tokenizer_config.json', 'model.safetensors', 'README.md'].map((name) => join(model, name)));
   await page.waitForFunction(() => /is open/.test(document.querySelector('#about-opened').textContent));
   await page.selectOption('#about-model', 'Yours');
   await page.waitForFunction((title) => document.querySelector('#about-card h3')?.textContent === title, hostile[0]);
+  assert.equal(await page.textContent('#about-card p'), `${hostile[1]} a link`);
+  assert.deepEqual(await texts(page, '#about-card li'), [`${hostile[2]} goes on`, 'two']);
   await open(page, 'fill');
   await page.fill('#fill-text', usual);
   await eventually(async () => assert.deepEqual((await shown(page))[1]?.toSorted(), hostile.toSorted()));

@@ -26,7 +26,7 @@ async function showDevice() {
   const { version } = await site();
   device.replaceChildren(...pairs([
     ['Fillmask', version],
-    ['Device', currentDevice() === 'webgpu' ? 'graphics card, by WebGPU' : 'processor, by WebAssembly'],
+    ['Device', currentDevice() === 'webgpu' ? 'graphics card' : 'processor'],
     ['Build', BUILDS[info.instruction_set] ?? info.instruction_set],
     ['Threads', `${info.threads} of ${navigator.hardwareConcurrency} processors`],
     ['Isolated page', globalThis.crossOriginIsolated ? 'yes' : 'no, so one thread'],
@@ -125,11 +125,11 @@ async function open({ target }) {
   say(notice, '');
   try {
     const readme = files.find((one) => one.name === 'README.md');
-    const name = files[0].webkitRelativePath.split('/')[0] || 'Yours';
-    const known = new Known(name, { name, files: Object.fromEntries(files.map((one) => [one.name, one])) }, async () => readme?.text() ?? 'This model came without a card.');
+    const source = { name: 'yours', files: Object.fromEntries(files.map((one) => [one.name, one])) };
+    const known = new Known('Yours', source, async () => readme?.text() ?? 'This model came without a card.');
     await known.get();
     await add(known);
-    $('#about-opened').textContent = `${name} is open. All tabs offer it; Fill shows it beside the model that ships.`;
+    $('#about-opened').textContent = 'Your model is open. All tabs offer it; Fill shows it beside the one that ships.';
   } catch (error) {
     say(notice, error.message);
   }

@@ -1,5 +1,5 @@
-// card.js - a model's card, which is Markdown, as elements: headings, paragraphs, tables and code. What else Markdown
-// has is left as text.
+// card.js - a model's card, which is Markdown, as elements: headings, paragraphs, lists, tables and code. Pictures are
+// left out; what else Markdown has is left as text.
 import { make } from './dom.js';
 
 /** `code` and **bold** within a line; links lose their addresses. */
@@ -18,19 +18,31 @@ function table([head, , ...rows]) {
   return make('div.scroll', { tabindex: 0, role: 'region', 'aria-label': 'Figures' }, make('table', null, make('thead', null, header), make('tbody', null, ...body)));
 }
 
+const ITEM = /^(?:[-*]|\d+\.)\s+/;
+
+/** Items, each of one line or several. */
+function list(lines) {
+  const items = [];
+  for (const line of lines) ITEM.test(line) ? items.push(line.replace(ITEM, '')) : (items[items.length - 1] += ` ${line.trim()}`);
+  return make('ul', null, ...items.map((item) => make('li', null, ...inline(item))));
+}
+
+/** What the lines between two empty ones are. @returns {HTMLElement[]} */
+function block(lines) {
+  const heading = /^(#+)\s+(.*)/.exec(lines[0]);
+  if (heading) return [make(heading[1].length === 1 ? 'h3' : 'h4', null, ...inline(heading[2])), ...(lines.length > 1 ? block(lines.slice(1)) : [])];
+  if (lines[0].startsWith('![')) return [];
+  if (lines[0].startsWith('```')) return [make('pre', { tabindex: 0 }, make('code', null, lines.slice(1, -1).join('\n')))];
+  if (lines[0].startsWith('|')) return [table(lines)];
+  if (ITEM.test(lines[0])) return [list(lines)];
+  return [make('p', null, ...inline(lines.join(' ')))];
+}
+
 /**
  * @param {string} text
  * @returns {HTMLElement[]}
  */
 export function cardOf(text) {
   const body = text.replace(/\r\n/g, '\n').replace(/^---\n.*?\n---\n/s, '');
-  const blocks = body.split(/(^```[^\n]*\n.*?^```$)|\n{2,}/ms).filter((block) => block?.trim());
-  return blocks.filter((block) => !block.trim().startsWith('![')).map((block) => {
-    const lines = block.trim().split('\n');
-    const heading = /^(#+)\s+(.*)/.exec(lines[0]);
-    if (heading) return make(heading[1].length === 1 ? 'h3' : 'h4', null, ...inline(heading[2]));
-    if (lines[0].startsWith('```')) return make('pre', { tabindex: 0 }, make('code', null, lines.slice(1, -1).join('\n')));
-    if (lines[0].startsWith('|')) return table(lines);
-    return make('p', null, ...inline(lines.join(' ')));
-  });
+  return body.split(/(^```[^\n]*\n.*?^```$)|\n{2,}/ms).filter((part) => part?.trim()).flatMap((part) => block(part.trim().split('\n')));
 }
