@@ -374,6 +374,23 @@ test('About: card, device, speed, size, a model of one’s own', rules, async ()
   assert.deepEqual(page.complaints, []);
 });
 
+test('About: a graphics card computes where there is one; else the processor goes on', rules, async () => {
+  const { address } = await served();
+  const without = await opened(address, '#about');
+  await without.selectOption('#about-compute', 'webgpu');
+  await eventually(async () => assert.match(await without.textContent('#about-compute-state'), /^The graphics card cannot be used: .*The processor goes on computing\.$/));
+  assert.equal(await without.inputValue('#about-compute'), 'wasm');
+  await without.context().close();
+
+  const page = await openPage(`${address}#about`, { args: ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'] });
+  await ready(page);
+  await page.selectOption('#about-compute', 'webgpu');
+  await says(page, /WebGPU/);
+  await eventually(async () => assert.match(await page.textContent('#about-device'), /Device.*swiftshader/i));
+  await open(page, 'fill');
+  await fills(page, usual);
+});
+
 test('a vocabulary of markup and formulas stays text', rules, async () => {
   const hostile = ['<img src=x onerror=globalThis.caught=1>', '<script>globalThis.caught=1</script>', '"><svg/onload=globalThis.caught=1>', 'javascript:globalThis.caught=1', '&lt;b&gt;&amp;'];
   const model = join(folder, 'hostile');

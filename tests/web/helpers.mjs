@@ -54,15 +54,18 @@ export async function serveFolder({ folder = root, isolated = true, csp = strict
 const chromium = process.env.CHROMIUM ?? '/usr/bin/chromium';
 export const noBrowser = spawnSync(chromium, ['--version']).status !== 0 && 'there is no Chromium';
 
-let browser;
+/** By what they were started with. @type {Map<string, Promise<any>>} */
+const browsers = new Map();
+
 /**
  * A page of a fresh profile, with playwright's options for its `context`. `complaints` has the errors and warnings of its
  * console, but for a missing icon.
  */
 export async function openPage(url, { args = [], context: options = {} } = {}) {
   const { chromium: playwright } = await import(join(process.env.FILLMASK_WEB_TOOLS ?? join(root, 'build-web'), 'node_modules/playwright-core/index.mjs'));
-  browser ??= await playwright.launch({ executablePath: chromium, args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync', ...args] });
-  const context = await browser.newContext(options);
+  const key = args.join(' ');
+  if (!browsers.has(key)) browsers.set(key, playwright.launch({ executablePath: chromium, args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync', ...args] }));
+  const context = await (await browsers.get(key)).newContext(options);
   const page = await context.newPage();
   const complaints = [];
   page.on('console', (message) => {
@@ -72,7 +75,7 @@ export async function openPage(url, { args = [], context: options = {} } = {}) {
   await page.goto(url);
   return Object.assign(page, { complaints });
 }
-after(async () => browser?.close());
+after(async () => Promise.all([...browsers.values()].map(async (browser) => (await browser).close())));
 
 const firefox = process.env.FIREFOX ?? '/usr/bin/firefox-esr';
 export const noFirefox = spawnSync(firefox, ['--version']).status !== 0 && 'there is no Firefox';

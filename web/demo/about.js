@@ -12,6 +12,7 @@ const FILLER = 'the old man walked down to the water and looked at the boats for
 
 const notice = $('#about-notice'), card = $('#about-card'), device = $('#about-device'), sizes = $('#about-sizes');
 const measure = $('#about-measure'), speed = $('#about-speed'), speedState = $('#about-speed-state'), file = $('#about-file');
+const where = $('#about-compute'), whereState = $('#about-compute-state');
 const chosen = chooser($('#about-model'));
 
 const pairs = (list) => list.flatMap(([name, value]) => [make('dt', null, name), make('dd', null, value)]);
@@ -26,7 +27,7 @@ async function showDevice() {
   const { version } = await site();
   device.replaceChildren(...pairs([
     ['Fillmask', version],
-    ['Device', currentDevice() === 'webgpu' ? 'graphics card' : 'processor'],
+    ['Device', info.device === 'webgpu' ? info.adapter : 'processor'],
     ['Build', BUILDS[info.instruction_set] ?? info.instruction_set],
     ['Threads', `${info.threads} of ${navigator.hardwareConcurrency} processors`],
     ['Isolated page', globalThis.crossOriginIsolated ? 'yes' : 'no, so one thread'],
@@ -34,6 +35,7 @@ async function showDevice() {
     ['Longest text', `${info.positions} tokens`],
     ['Vocabulary', `${info.vocab_size.toLocaleString('en')} tokens`],
   ]));
+  whereState.textContent = info.warning ?? '';
 }
 
 /** What the page loads, compressed as servers send it. */
@@ -92,8 +94,6 @@ async function showSpeed() {
 
 // ---- what computes ----
 
-const where = $('#about-compute'), whereState = $('#about-compute-state');
-
 function offerDevices() {
   where.closest('label').hidden = !devices().includes('webgpu');
   if ('gpu' in navigator) return;
@@ -107,7 +107,6 @@ async function changeDevice() {
   whereState.textContent = 'Loading the model there';
   try {
     await computeOn(where.value);
-    whereState.textContent = '';
     showAll();
     showSpeed();
   } catch (error) {

@@ -5,7 +5,7 @@ import { $, roving } from './dom.js';
 import * as fill from './fill.js';
 import { isolate, keepOffline, updated } from './isolation.js';
 import * as score from './score.js';
-import { currentDevice, events, start } from './session.js';
+import { events, start } from './session.js';
 import * as train from './train.js';
 
 /** Each shows itself, given what the address says after "?". @type {Record<string, {show: (state: URLSearchParams) => void}>} */
@@ -49,7 +49,7 @@ events.addEventListener('loading', ({ detail: { file, progress } }) => {
 
 events.addEventListener('ready', async ({ detail: { info } }) => {
   loading.hidden = true;
-  const state = currentDevice() === 'webgpu' ? 'WebGPU' : `WebAssembly · ${info.threads === 1 ? '1 thread' : `${info.threads} threads`}`;
+  const state = info.device === 'webgpu' ? 'WebGPU' : `WebAssembly · ${info.threads === 1 ? '1 thread' : `${info.threads} threads`}`;
   engine.textContent = state;
   if (await keepOffline().catch(() => false)) engine.textContent = `${state} · works offline`;
 });

@@ -105,6 +105,10 @@ export const models = [base];
 /** Has another device compute. If that fails, all stays as it was. @param {string} wanted */
 export async function computeOn(wanted) {
   const model = await loadModel(undefined, { device: wanted });
+  if (model.info.device !== wanted) {
+    await model.dispose();
+    throw new Error(model.info.warning);
+  }
   device = wanted;
   for (const known of models) await known.move(known === base ? model : undefined);
   tell('ready', model);
