@@ -174,7 +174,7 @@ static bool parse(train_options *o, int argc, char **argv, int *code)
         {"eval-limit", 0, CLI_INTEGER, &o->eval_limit, "N", "chunks of --eval-data at most, 0 for all (default 500)", 0,
          4e9, NULL},
         {"eval-every", 0, CLI_INTEGER, &o->eval_every, "N",
-         "steps (default 0: before the first of a model to go on from, and after each epoch)", 0, 4e9, NULL},
+         "steps (default 0: after each epoch); before the first step only with --model or --eval-chunks", 0, 4e9, NULL},
         {"patience", 0, CLI_INTEGER, &o->patience, "N",
          "stop when so many evaluations in a row were no better than the best (default 0: never)", 0, 1e6, NULL},
         {"keep-best", 0, CLI_FLAG, &o->keep_best, NULL,

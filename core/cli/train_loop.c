@@ -160,7 +160,7 @@ static bool is_due(const train_run *run)
     const fm_train_report *r = fm_trainer_report(run->trainer);
     uint64_t every = (uint64_t)run->o->eval_every;
     if (!run->measured) return false;
-    return r->step == 0 ? run->model != NULL : every ? r->step % every == 0 : r->epoch_ended;
+    return r->step == 0 ? run->model || run->o->eval_chunks > 0 : every ? r->step % every == 0 : r->epoch_ended;
 }
 
 static fm_status after_step(train_run *run, cli_progress *progress, fm_error *err)
