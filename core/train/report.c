@@ -156,6 +156,16 @@ static void add_style(fm_buffer *out)
                      WIDTH, HEIGHT, WIDTH, HEIGHT);
 }
 
+/* The mean of a line's neighbourhood, of which the ends have one side. */
+static double smoothed(const picture *p, size_t at)
+{
+    size_t reach = p->count / 40 + 1;
+    size_t first = at > reach ? at - reach : 0, last = at + reach < p->count ? at + reach : p->count - 1;
+    double sum = 0.0;
+    for (size_t i = first; i <= last; i++) sum += p->line[i].loss;
+    return sum / (double)(last - first + 1);
+}
+
 static void add_heading(picture *p, const char *title)
 {
     fm_buffer *out = &p->svg;
@@ -171,7 +181,7 @@ static void add_heading(picture *p, const char *title)
     if (last) {
         add_grouped(out, last->step);
         fm_buffer_format(out, " steps, %.1f million tokens, %.0f s; loss %.3f", last->tokens / 1e6, last->seconds,
-                         last->loss);
+                         p->count > 0 ? smoothed(p, p->count - 1) : last->loss);
     }
     if (evaluation) {
         fm_buffer_format(out, "%sevaluation: loss %.3f, perplexity ", last ? "; " : "", evaluation->loss);
@@ -209,17 +219,6 @@ static void add_axes(picture *p)
     fm_buffer_format(out, "<text x=\"%d\" y=\"%d\">perplexity</text>", RIGHT - 8, TOP - 12);
     fm_buffer_format(out, "<text x=\"%d\" y=\"%d\">learning rate</text>", LEFT, RATE_TOP - 8);
     fm_buffer_format(out, "<text class=\"end\" x=\"%d\" y=\"%d\">step</text>\n", RIGHT, RATE_BOTTOM + 34);
-}
-
-/* The mean of a line's neighbourhood: as many points on either side, fewer towards the ends. */
-static double smoothed(const picture *p, size_t at)
-{
-    size_t reach = p->count / 40 + 1;
-    if (reach > at) reach = at;
-    if (reach > p->count - 1 - at) reach = p->count - 1 - at;
-    double sum = 0.0;
-    for (size_t i = at - reach; i <= at + reach; i++) sum += p->line[i].loss;
-    return sum / (double)(2 * reach + 1);
 }
 
 /* The means as they are, thin, and smoothed. */

@@ -212,7 +212,7 @@ static void draws_any_log(void **state)
     assert_non_null(strstr(svg, "a&lt;b&gt;&amp;"));
     assert_non_null(strstr(svg, "\xef\xbf\xbd \xc3\xa9")); /* what was no UTF-8, and what was */
     assert_non_null(strstr(svg, "<title>step 1: loss 4.0000, perplexity 54.6, top-1 25.0 %</title>"));
-    assert_non_null(strstr(svg, "2 steps, 0.0 million tokens, 4 s; loss 4.500"));
+    assert_non_null(strstr(svg, "2 steps, 0.0 million tokens, 4 s; loss 4.750"));
     free(svg);
 }
 
