@@ -159,11 +159,15 @@ static fm_status save_model(server *s, const cJSON *request, fm_buffer *answer, 
         status = fm_fail(err, FM_E_ARGUMENT, "path must be the name of the file to write, as a text.");
     if (status) return status;
     if (!fm_json_u64(cJSON_GetObjectItemCaseSensitive(request, "model"), &number) || number > UINT32_MAX) number = 0;
-    const fm_model *m = fm_service_model(s->service, (uint32_t)number, err);
+    fm_model *m = fm_service_model(s->service, (uint32_t)number, err);
     if (!m) return err->status;
     fm_buffer_text(answer, "null");
-    return fm_weights_convert(path->valuestring, &m->parameters, m->weights.values, type, fm_cpu_pool(m->cpu), tell, s,
-                              err);
+    status = fm_weights_floats(&m->weights, &m->parameters, err);
+    if (!status)
+        status = fm_weights_convert(path->valuestring, &m->parameters, m->weights.values, type, fm_cpu_pool(m->cpu),
+                                    tell, s, err);
+    fm_model_drop_floats(m);
+    return status;
 }
 
 /* ---- requests ---- */

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define PIECE ((size_t)65536)
-#define LONGEST ((size_t)1 << 28)    /* bytes of a line */
+#define LONGEST ((size_t)1 << 26)    /* bytes of a line */
 #define MOST_AHEAD ((size_t)1 << 26) /* bytes of lines that wait; then reading waits too */
 
 struct serve_lines {

@@ -63,7 +63,7 @@ test('what is wrong gets an error, and what follows its answer', () => {
 });
 
 test('a line that is too long gets an error, and the last one needs no newline', () => {
-  const list = [{ id: 1, op: 'open', model: 'model' }, `{"id": 2, "op": "${'x'.repeat(2 ** 28)}"}`];
+  const list = [{ id: 1, op: 'open', model: 'model' }, `{"id": 2, "op": "${'x'.repeat(2 ** 26)}"}`];
   const [opened, long, info] = answers(works(['serve', '--stdio'], { input: `${lines(list)}{"id": 3, "op": "info", "model": 1}` }));
   assert.equal(opened.result, 1);
   assert.deepEqual([long.id, long.error.code], [null, 'E_LIMIT']);
