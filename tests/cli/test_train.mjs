@@ -350,7 +350,7 @@ test('killed at many moments, also while it saves: the same weights and figures'
     const whole = performance.now() - begun; // the moments are shares of it, so that a fast machine is no exception
     let state = 42;
     const random = () => (state = (state * 1103515245 + 12345) % 2147483648) / 2147483648;
-    const timed = await killOften('hunted', args('hunted'), (kills) => performance.now() + whole * (0.1 + 0.03 * kills) * random());
+    const timed = await killOften('hunted', args('hunted'), (kills) => performance.now() + whole * (0.04 + 0.01 * kills) * random());
     assert.ok(timed.kills > 5, `${timed.kills} kills`);
     const names = ['.safetensors.partial', 'checkpoint-', 'model.safetensors.partial'];
     let turns = 0;
