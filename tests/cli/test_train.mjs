@@ -347,15 +347,21 @@ test('killed at many moments, also while it saves: the same weights and figures'
     const args = (output) => train(output, ...options, ...more);
     const begun = performance.now();
     works(args('calm'));
-    const whole = performance.now() - begun; // the moments are shares of it, so that a fast machine is no exception
-    let state = 42;
+    let whole = performance.now() - begun, state = 42;
     const random = () => (state = (state * 1103515245 + 12345) % 2147483648) / 2147483648;
-    const timed = await killOften('hunted', args('hunted'), (kills) => performance.now() + whole * (0.04 + 0.01 * kills) * random());
-    assert.ok(timed.kills > 5, `${timed.kills} kills`);
     const names = ['.safetensors.partial', 'checkpoint-', 'model.safetensors.partial'];
-    let turns = 0;
-    const caught = await killOften('caught', args('caught'), () => (turns < 12 ? names[turns++ % 3] : Infinity));
-    assert.ok(caught.kills > 5 && caught.saving > 0, `${caught.kills} kills, ${caught.saving} while saving`);
+    const hunts = { hunted: (kills) => performance.now() + whole * (0.04 + 0.01 * kills) * random(),
+      caught: (kills) => (kills < 12 ? names[kills % 3] : Infinity) };
+    for (const [output, when] of Object.entries(hunts)) {
+      // How fast a machine is changes by the minute: a training that escapes is hunted again, and more closely.
+      for (let tries = 0; ; tries++) {
+        const { kills, saving } = await killOften(output, args(output), when);
+        if (kills > 5 && (saving > 0 || output !== 'caught')) break;
+        assert.ok(tries < 5, `${kills} kills, ${saving} while saving`);
+        whole /= 2;
+        rmSync(path(output), { recursive: true });
+      }
+    }
     for (const output of ['hunted', 'caught']) {
       sameFiles(output, 'calm', 'model.safetensors', 'config.json', 'vocab.txt');
       const last = Math.max(...log('calm').map((line) => line.step));
