@@ -256,7 +256,7 @@ static void add_results(card *c)
     if (c->count > 0 && c->run->o->keep_best)
         fm_buffer_format(out, " The model is that of the best evaluation, after step %llu.",
                          (unsigned long long)c->rows[c->kept].step);
-    fm_buffer_text(out, " [metrics.jsonl](metrics.jsonl) has every step.\n");
+    fm_buffer_text(out, " All figures along the way are in [metrics.jsonl](metrics.jsonl).\n");
 }
 
 /* ---- prompts ---- */

@@ -1,7 +1,7 @@
 // test_install.mjs - where the default model is found, and what `cmake --install` puts in place.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync, symlinkSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync, statSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { before, test } from 'node:test';
 import { bin, folder, json, path, refused, root, run, trainModel, write, writeData } from './helper.mjs';
@@ -34,6 +34,18 @@ test('the source tree has a default model, or the error says what to do', () => 
   if (!existsSync(named)) return refused(['info'], 1, /No model is named and there is no default; give a model folder with -m, or set FILLMASK_MODEL/);
   const model = join(root, 'weights', readFileSync(named, 'utf8').trim());
   assert.equal(realpathSync(info().model), realpathSync(model));
+});
+
+test('the fine-tuned model goes by its name, and its card says what its log does', () => {
+  const tuned = join(root, 'weights', 'fillmask-small-en-imdb');
+  const shown = JSON.parse(run(['info', '--json', 'fillmask-small-en-imdb']).out);
+  assert.equal(realpathSync(shown.model), realpathSync(tuned));
+  assert.ok(statSync(join(tuned, 'model.safetensors')).size < 8e6);
+  const card = readFileSync(join(tuned, 'README.md'), 'utf8');
+  const log = readFileSync(join(tuned, 'metrics.jsonl'), 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line));
+  for (const { step, epoch, eval: e } of log.filter((line) => line.eval))
+    assert.ok(card.includes(`| ${epoch.toFixed(2)} | ${step} | ${e.loss.toFixed(4)} | ${Math.exp(e.loss).toFixed(2)} | ${e.accuracy.toFixed(4)} |`));
+  assert.match(run(['fill', '-m', 'fillmask-small-en-imdb', '-k', '1', 'This movie was really [MASK].']).out, /good|bad/);
 });
 
 test('an installed program finds the model that was installed with it', { skip }, () => {
