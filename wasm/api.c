@@ -80,6 +80,25 @@ const char *api_kernels(void)
     return kernels;
 }
 
+/* ---- hashes ---- */
+
+typedef struct hash {
+    char digest[65];
+    fm_sha256 state;
+} hash;
+
+/* SHA-256 in parts: without a hash it starts one, without data it ends it. The result, which api_free takes, is then
+ * the digest in hexadecimal. */
+hash *api_hash(hash *h, const void *data, size_t size)
+{
+    if (!h) {
+        h = api_alloc(sizeof *h);
+        if (h) fm_sha256_start(&h->state);
+    } else if (data) fm_sha256_add(&h->state, data, size);
+    else fm_sha256_end(&h->state, h->digest);
+    return h;
+}
+
 /* ---- models ---- */
 
 static bool have_service(void)

@@ -4,7 +4,7 @@ import { Client } from './client.js';
 import { FillmaskError } from './errors.js';
 import { host } from './host.js';
 import { Model } from './model.js';
-import { sourceOf } from './sources.js';
+import { FILES, sourceOf } from './sources.js';
 import { Tokenizer } from './tokenizer.js';
 
 export { FillmaskError } from './errors.js';
@@ -55,6 +55,11 @@ export { Trainer } from './trainer.js';
  *   unless given
  * @property {boolean} [untrained=false] start from random weights, to be trained; the folder needs none
  * @property {string | URL} [modelUrl] folder in which the folders of models are found by their names
+ * @property {boolean | string} [cache=true] keep what is downloaded, in parts, and go on from them: in the Cache API, or
+ *   in memory where there is none; in Node.js in ~/.cache/fillmask, or FILLMASK_CACHE, or the folder given here
+ * @property {boolean} [local_files_only=false] take from a network nothing, only what is kept
+ * @property {Record<string, string>} [integrity] the SHA-256 of files by their names: "sha256-" and base64, or hexadecimal
+ * @property {number} [max_bytes=2147483648] of a file
  * @property {(event: LoadProgress) => void} [progress_callback]
  * @property {AbortSignal} [signal]
  *
@@ -105,7 +110,13 @@ export async function dispose() {
 // ---- models ----
 
 /** @param {ModelInput | undefined} model @param {LoadOptions} options */
-const find = (model, { modelUrl }) => sourceOf(model, { modelUrl, base: host().base(), folder: host().folder });
+async function find(model, { modelUrl, cache = true, local_files_only, integrity, max_bytes }) {
+  const { base, folder } = host(), origin = globalThis.location?.origin;
+  const source = await sourceOf(model, { modelUrl, base: base(), folder });
+  for (const file of Object.keys(integrity ?? {}))
+    if (!FILES.includes(file)) throw new FillmaskError('E_ARGUMENT', `integrity names "${file}"; a model has ${FILES.join(', ')}.`);
+  return { cache, ...source, origin, local: local_files_only, integrity, limit: max_bytes };
+}
 
 /**
  * Loads a model.

@@ -158,6 +158,23 @@ export class Engine {
     }
   }
 
+  /** SHA-256 of bytes that come in parts. @returns {import('./downloads.js').Hasher} */
+  hasher() {
+    const hash = this.#number('api_hash', 0, 0, 0);
+    return {
+      add: (bytes) => {
+        const [at, size] = this.#put(bytes);
+        this.#call('api_hash', hash, at, size);
+        this.#call('api_free', at);
+      },
+      end: () => {
+        const digest = this.#text(this.#call('api_hash', hash, 0, 0));
+        this.#call('api_free', hash);
+        return digest;
+      },
+    };
+  }
+
   /**
    * A model's weights as a model.safetensors file.
    * @param {number} model

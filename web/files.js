@@ -1,5 +1,6 @@
 // files.js - the files of a model, from wherever they are: URLs, blobs, and in Node.js files. It runs in the worker, so
 // that weights go straight into the core's memory.
+import { checked, download } from './downloads.js';
 import { parts } from './engine.js';
 import { FillmaskError } from './errors.js';
 
@@ -8,6 +9,11 @@ import { FillmaskError } from './errors.js';
  * @property {string} name for progress and errors
  * @property {string} [base] URL of a folder, with a slash at its end
  * @property {Record<string, string | Blob>} [files] else URLs and contents by name
+ * @property {string} [origin] of the page
+ * @property {boolean} [local] take nothing from a network
+ * @property {boolean | string} [cache] keep downloads; in Node.js also the folder for them
+ * @property {Record<string, string>} [integrity] SHA-256 by file
+ * @property {number} [limit] bytes of a file at most
  *
  * @typedef {object} OpenFile
  * @property {AsyncIterable<Uint8Array> | ReadableStream<Uint8Array>} stream
@@ -16,8 +22,12 @@ import { FillmaskError } from './errors.js';
  * @typedef {object} FileOptions
  * @property {AbortSignal} [signal]
  * @property {(event: any) => void} [onEvent]
+ * @property {() => Promise<import('./downloads.js').Hasher>} hasher
+ * @property {(cache: boolean | string) => Promise<import('./downloads.js').Store>} openStore
  * @property {(url: URL) => Promise<OpenFile | null>} [openFile] reads file: URLs
  */
+
+const LIMIT = 2 ** 31; // bytes of a file, unless the caller knows better
 
 /** The files of one model. */
 export class Files {
@@ -40,7 +50,8 @@ export class Files {
     const place = base ? new URL(file, base).href : files?.[file];
     if (place === undefined) return null;
     this.#tell({ status: 'initiate', name, file });
-    const opened = typeof place === 'string' ? await this.#openUrl(place) : { stream: place.stream(), size: place.size };
+    const opened = typeof place === 'string' ? await this.#openUrl(new URL(place), file) : this.#own({ stream: place.stream(), size: place.size }, file);
+    if (opened) this.#bound(opened.size, file);
     if (opened) this.#tell({ status: 'download', name, file });
     return opened && { stream: this.#watched(opened, file), size: opened.size };
   }
@@ -57,7 +68,8 @@ export class Files {
 
   /** @param {string} file @returns {never} */
   missing(file) {
-    const { name, base } = this.#source;
+    const { name, base, local } = this.#source;
+    if (base && local) throw new FillmaskError('E_IO', `${base}${file} is not in the cache, and local_files_only forbids to download it.`);
     throw new FillmaskError('E_IO', `${base ?? `The model ${name}`} has no ${file}; give the folder or files of a whole model.`);
   }
 
@@ -71,28 +83,29 @@ export class Files {
     for await (const part of parts(stream)) {
       this.#options.signal?.throwIfAborted();
       loaded += part.length;
+      this.#bound(loaded, file);
       this.#tell({ status: 'progress', name, file, loaded, total: size, progress: size ? (100 * loaded) / size : 0 });
       yield part;
     }
     this.#tell({ status: 'done', name, file });
   }
 
-  async #openUrl(place) {
-    const url = new URL(place);
-    if (url.protocol === 'data:') return fromData(url);
-    if (url.protocol === 'file:' && this.#options.openFile) return this.#options.openFile(url);
-    let response;
-    try {
-      response = await fetch(url, { signal: this.#options.signal });
-    } catch (error) {
-      this.#options.signal?.throwIfAborted();
-      throw new FillmaskError('E_IO', `${place} could not be downloaded: ${error.message}.`);
-    }
-    if (response.status === 404) return null;
-    if (!response.ok) throw new FillmaskError('E_IO', `${place} could not be downloaded: the server answered ${response.status}.`);
-    // With a content coding the length is that of something else.
-    const size = response.headers.has('content-encoding') ? 0 : Number(response.headers.get('content-length')) || 0;
-    return { stream: response.body, size };
+  #bound(size, file) {
+    const { name, limit = LIMIT } = this.#source;
+    if (size > limit) throw new FillmaskError('E_LIMIT', `${file} of ${name} has ${size} bytes or more, and ${limit} are allowed; allow more with max_bytes.`);
+  }
+
+  /** What is no download is hashed only if somebody says what it must be. */
+  #own(opened, file) {
+    const integrity = this.#source.integrity?.[file];
+    return opened && integrity ? { ...opened, stream: checked(opened.stream, `${file} of ${this.#source.name}`, { integrity, hasher: this.#options.hasher }) } : opened;
+  }
+
+  async #openUrl(url, file) {
+    const { origin, local, cache, integrity } = this.#source, { openFile, openStore, hasher, signal } = this.#options;
+    if (url.protocol === 'data:') return this.#own(fromData(url), file);
+    if (url.protocol === 'file:' && openFile) return this.#own(await openFile(url), file);
+    return download(url, { origin, local, integrity: integrity?.[file], hasher, signal, store: cache ? await openStore(cache) : null });
   }
 }
 

@@ -10,7 +10,7 @@ import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { FillmaskError, packError } from './errors.js';
 import { Files } from './files.js';
-import { openFile } from './files-node.js';
+import { hasher, openFile, openStore } from './files-node.js';
 import { FILES } from './sources.js';
 
 const SMALL = FILES.filter((file) => file !== 'model.safetensors');
@@ -124,9 +124,9 @@ export const startNative = (program, { threads = 0, instructionSet }) => (heard,
   /** @type {Record<string, (call: any, args: any, onEvent: (event: any) => void) => Promise<any>>} */
   const own = {
     async open(call, { source, dtype, untrained, tokenizerOnly }, onEvent) {
-      const files = new Files(source, { signal: call.controller.signal, onEvent, openFile });
+      const files = new Files(source, { signal: call.controller.signal, onEvent, openFile, openStore, hasher });
       const needed = [...(tokenizerOnly ? [] : ['config.json']), 'tokenizer_config.json', 'tokenizer.json', 'vocab.txt', ...(tokenizerOnly || untrained ? [] : ['model.safetensors'])];
-      const folder = folderOf(source) ?? makeFolder();
+      const folder = (source.integrity ? null : folderOf(source)) ?? makeFolder();
       try {
         const found = new Set();
         for (const name of needed)

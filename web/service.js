@@ -13,6 +13,7 @@ const APART = 1e-3;
  * @typedef {object} Host  What differs between browsers and Node.js, and what the first message brought.
  * @property {() => any} createThread
  * @property {(url: URL) => Promise<import('./files.js').OpenFile | null>} [openFile]
+ * @property {(cache: boolean | string) => Promise<import('./downloads.js').Store>} openStore
  * @property {{simd128: string, relaxed?: string}} wasm URLs of the two builds
  * @property {number} threads
  * @property {string} [instructionSet]
@@ -102,7 +103,7 @@ export function serve(post, host) {
     async open({ source, dtype, untrained, tokenizerOnly }, { signal, onEvent }) {
       const starting = start();
       starting.catch(() => {}); // is heard below
-      const files = new Files(source, { signal, onEvent, openFile: host.openFile });
+      const files = new Files(source, { signal, onEvent, openFile: host.openFile, openStore: host.openStore, hasher: async () => (await start()).hasher() });
       const kept = {};
       const read = async (file) => {
         const bytes = await files.read(file);

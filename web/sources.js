@@ -26,7 +26,7 @@ const DEFAULT_NAME = 'fillmask-small-en';
 export async function sourceOf(input, { modelUrl, base, folder }) {
   if (input === undefined || input === null || input === DEFAULT_NAME) {
     if (modelUrl) return folderSource(new URL(`${DEFAULT_NAME}/`, slashed(new URL(modelUrl, base))));
-    return filesSource((await import('./default-model.js')).default, base);
+    return { ...filesSource((await import('./default-model.js')).default, base), cache: false }; // the browser's own will do
   }
   if (input instanceof URL) return folderSource(input);
   if (typeof input === 'string') {

@@ -2,7 +2,7 @@
 import { parentPort as parent, Worker } from 'node:worker_threads';
 import { pathToFileURL } from 'node:url';
 import { FillmaskError } from './errors.js';
-import { openFile } from './files-node.js';
+import { openFile, openStore } from './files-node.js';
 import { serve } from './service.js';
 import { join } from './thread.js';
 
@@ -27,6 +27,6 @@ const port = /** @type {import('node:worker_threads').MessagePort} */ (parent);
 port.once('message', (data) => {
   const post = (message, transfer) => port.postMessage(message, transfer);
   if (data.thread) return join(data.thread, post);
-  const listen = serve(post, { createThread, openFile, openGpu, ...data.engine });
+  const listen = serve(post, { createThread, openFile, openStore, openGpu, ...data.engine });
   port.on('message', listen);
 });

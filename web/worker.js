@@ -1,6 +1,7 @@
 // worker.js - the one script that workers of a browser run. The first message says what a worker is to be: the engine,
 // which holds all models, or one of its threads.
 import { serve } from './service.js';
+import { openStore } from './store.js';
 import { join } from './thread.js';
 
 /**
@@ -23,6 +24,6 @@ const createThread = () => new Worker(globalThis.location.href, { type: type(), 
 globalThis.addEventListener('message', ({ data }) => {
   const post = (message, transfer = []) => globalThis.postMessage(message, { transfer });
   if (data.thread) return join(data.thread, post);
-  const listen = serve(post, { createThread, openGpu, ...data.engine });
+  const listen = serve(post, { createThread, openStore, openGpu, ...data.engine });
   globalThis.addEventListener('message', (event) => listen(event.data));
 }, { once: true });

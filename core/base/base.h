@@ -1,4 +1,4 @@
-/* base.h - the door of core/base: errors, files, JSON, threads, random numbers.
+/* base.h - the door of core/base: errors, files, JSON, threads, random numbers, hashes.
  *
  * Everything above builds on this and nothing here knows of tokens, tensors or models.
  * No function in core exits, aborts or prints: failures come back as a status and one sentence.
@@ -129,6 +129,16 @@ float fm_random_normal(fm_random *random);                   /* mean 0, deviatio
 /* FNV-1a of 64 bits, for cache keys and the hold-out rule. Start with FM_HASH_START. */
 #define FM_HASH_START 0xcbf29ce484222325ull
 uint64_t fm_hash(uint64_t hash, const void *data, size_t size);
+
+/* SHA-256 of what comes in parts (sha256.c). */
+typedef struct fm_sha256 {
+    uint32_t state[8];
+    uint64_t size; /* bytes so far */
+    uint8_t block[64];
+} fm_sha256;
+void fm_sha256_start(fm_sha256 *hash);
+void fm_sha256_add(fm_sha256 *hash, const void *data, size_t size);
+void fm_sha256_end(fm_sha256 *hash, char hex[65]); /* the digest in hexadecimal, NUL-terminated */
 
 /* Seconds of a monotonic clock. */
 double fm_seconds(void);

@@ -167,12 +167,51 @@ static void sizes(void **state)
     assert_int_equal(fm_hash(FM_HASH_START, "a", 1), 0xaf63dc4c8601ec8cull);
 }
 
+/* The examples of FIPS 180-4, and lengths around a block in parts of every size. */
+static void sha256(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *digest;
+    } known[] = {{"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+                 {"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+                 {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+                  "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"}};
+    fm_sha256 hash;
+    char whole[65], parts[65];
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        fm_sha256_start(&hash);
+        fm_sha256_add(&hash, known[i].text, strlen(known[i].text));
+        fm_sha256_end(&hash, whole);
+        assert_string_equal(whole, known[i].digest);
+    }
+    uint8_t data[200];
+    for (size_t i = 0; i < sizeof data; i++) data[i] = (uint8_t)(i * 7);
+    for (size_t size = 0; size <= sizeof data; size++) {
+        fm_sha256_start(&hash);
+        fm_sha256_add(&hash, data, size);
+        fm_sha256_end(&hash, whole);
+        for (size_t step = 1; step < 130; step += 9) {
+            fm_sha256_start(&hash);
+            for (size_t at = 0; at < size; at += step)
+                fm_sha256_add(&hash, data + at, size - at < step ? size - at : step);
+            fm_sha256_end(&hash, parts);
+            assert_string_equal(parts, whole);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(json_refuses), cmocka_unit_test(json_integers),       cmocka_unit_test(json_text),
-        cmocka_unit_test(files),        cmocka_unit_test(pool_runs_each_once), cmocka_unit_test(threefry_known),
+        cmocka_unit_test(json_refuses),
+        cmocka_unit_test(json_integers),
+        cmocka_unit_test(json_text),
+        cmocka_unit_test(files),
+        cmocka_unit_test(pool_runs_each_once),
+        cmocka_unit_test(threefry_known),
         cmocka_unit_test(sizes),
+        cmocka_unit_test(sha256),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,8 @@ import { dispose, FillmaskError, loadModel, loadTokenizer, pipeline, similarity,
 import type { Augmented, Encoding, Filling, Model, ModelInfo, Score, TextFilling, TrainReport } from 'fillmask';
 import defaultModel from 'fillmask/default-model';
 
-const fill = await pipeline('fill-mask', undefined, { threads: 2, dtype: 'q8', signal: new AbortController().signal });
+const fill = await pipeline('fill-mask', undefined, { threads: 2, dtype: 'q8', device: 'native', signal: new AbortController().signal });
+const remote = await loadModel('https://models.example/one/', { local_files_only: true, cache: '/tmp/models', integrity: { 'model.safetensors': `sha256-${'A'.repeat(43)}=` }, max_bytes: 1e9 });
 const one: Filling[] | Filling[][] = await fill('This is [MASK].', { top_k: 3, targets: ['good'] });
 const many: (Filling[] | Filling[][])[] = await fill(['This is [MASK].']);
 const together: TextFilling[] = await fill('[MASK] [MASK]', { joint: true });
@@ -30,7 +31,7 @@ for await (const report of trainer) {
 }
 const files: File[] = await (await trainer.apply()).files({ dtype: 'fp32' });
 if (new Error() instanceof FillmaskError) await dispose();
-console.log(one, many, together, info.layers, scores, augmented.variants, encoding.ids, files);
+console.log(one, many, together, info.layers, scores, augmented.variants, encoding.ids, files, remote.name);
 
 // @ts-expect-error there is no such task
 await pipeline('translation');
@@ -42,3 +43,5 @@ await fill(3);
 new Trainer(model, { epochs: 1 });
 // @ts-expect-error there is no such type
 await loadModel('folder', { dtype: 'q3' });
+// @ts-expect-error there is no such device
+await loadModel('folder', { device: 'abacus' });
