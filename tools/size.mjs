@@ -18,7 +18,7 @@ export async function sizes() {
   };
   visit('index.js');
   const all = [...scripts].map((name) => [`build-js/${name}`, size(texts.get(name))]);
-  const wasm = readdirSync(new URL('build-wasm/', root)).filter((name) => /^fillmask.*\.wasm$/.test(name));
+  const wasm = readdirSync(new URL('build-wasm/', root)).filter((name) => /^fillmask(-relaxed)?\.wasm$/.test(name));
   const [largest] = wasm.map((name) => [`build-wasm/${name}`, size(readFileSync(new URL(`build-wasm/${name}`, root)))]).sort((a, b) => b[1] - a[1]);
   return [...all.sort((a, b) => b[1] - a[1]), largest];
 }

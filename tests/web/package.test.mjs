@@ -42,7 +42,7 @@ test('the archive holds what it should, and nothing else', () => {
   const list = execFileSync('tar', ['-tf', join(folder, archive)], { encoding: 'utf8' }).split('\n');
   for (const file of ['README.md', 'LICENSE', 'package.json', 'build-js/index.js', 'build-types/index.d.ts', 'build-wasm/fillmask.wasm', 'build-wasm/fillmask-relaxed.wasm', 'weights/fillmask-small-en/model.safetensors'])
     assert.ok(list.includes(`package/${file}`), file);
-  const other = list.filter((file) => file && !/^package\/((README.md|LICENSE|package.json)$|build-js\/[\w-]+\.js$|bin\/[\w-]+\.js$|build-types\/[\w-]+\.d\.ts$|build-wasm\/fillmask(-relaxed)?\.wasm$|weights\/[\w-]+\/[\w.]+$)/.test(file));
+  const other = list.filter((file) => file && !/^package\/((README.md|LICENSE|package.json)$|build-js\/[\w-]+\.js$|bin\/[\w-]+\.js$|build-types\/[\w-]+\.d\.ts$|build-wasm\/fillmask(-relaxed|-cli)?\.wasm$|build-wasm\/fillmask-cli\.cjs$|weights\/[\w-]+\/[\w.]+$)/.test(file));
   assert.deepEqual(other, []);
   const manifest = JSON.parse(readFileSync(join(root, 'package.json')));
   assert.equal(manifest.dependencies, undefined);
@@ -92,6 +92,13 @@ test('publint and attw have nothing to say', () => {
   const entries = ['.', './default-model'];
   const types = spawnSync(tool('attw'), [join(folder, archive), '--profile', 'esm-only', '--format', 'ascii', '--entrypoints', ...entries], { encoding: 'utf8' });
   assert.equal(types.status, 0, types.stdout + types.stderr);
+});
+
+test('its command line runs', () => {
+  const script = join(folder, 'node_modules/fillmask', JSON.parse(readFileSync(join(root, 'package.json'))).bin.fillmask);
+  const { stdout, stderr, status } = spawnSync(process.execPath, [script, 'fill', '--json', '-k', '1', 'This movie was really [MASK].'], { encoding: 'utf8', env: { ...process.env, FILLMASK_DEVICE: 'wasm' } });
+  assert.equal(status, 0, stderr);
+  assert.match(JSON.parse(stdout)[0].sequence, /^This movie was really \w+\.$/);
 });
 
 test('CommonJS imports it', () => {
