@@ -45,7 +45,7 @@ test('the two builds and any number of threads give the same, and as the native 
     const results = [];
     for (const wasmUrl of [undefined, '/build-wasm/fillmask.wasm'])
       for (const threads of [1, 2]) {
-        const model = await loadModel(undefined, { wasmUrl, threads });
+        const model = await loadModel(undefined, { wasmUrl, threads, dtype: 'fp32' });
         results.push({ set: model.info.instruction_set, threads: model.info.threads, fillings: await model.fill(text), score: (await model.score('This movie is good.')).score });
       }
     await dispose();
@@ -54,7 +54,7 @@ test('the two builds and any number of threads give the same, and as the native 
   assert.deepEqual(found.map(({ set, threads }) => [set, threads]), [['relaxed', 1], ['relaxed', 2], ['simd128', 1], ['simd128', 2]]);
   assert.deepEqual(found[0].fillings, found[1].fillings);
   assert.deepEqual(found[2].fillings, found[3].fillings);
-  const expected = native('fill', '--json', text), { score } = native('score', '--json', 'This movie is good.');
+  const expected = native('fill', '--json', '--dtype', 'fp32', text), { score } = native('score', '--json', '--dtype', 'fp32', 'This movie is good.');
   for (const { fillings, score: own } of found) {
     fillings.forEach((mask, i) => {
       assert.deepEqual(mask.map((f) => f.token_str), expected[i].map((f) => f.token_str));
