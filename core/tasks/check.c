@@ -53,7 +53,7 @@ fm_status fm_model_check(fm_model *m, double *difference, fm_error *err)
         double most = 0.0, worst = 0.0;
         for (size_t i = 0; i < numbers; i++) {
             double apart = fabs((double)runner.results[i] - (double)expected[i]);
-            if (!(apart <= worst)) worst = apart; /* NaN too */
+            worst = isnan(apart) ? (double)INFINITY : fmax(worst, apart);
             most = fmax(most, fabs((double)expected[i]));
         }
         *difference = worst / (1.0 + most);

@@ -45,7 +45,8 @@ void fm_model_drop_floats(fm_model *model);
 /* Lets a backend compute, which becomes the model's; NULL for the cpu. The one before and the model's network are gone:
  * nobody else may use them. */
 void fm_model_use(fm_model *model, fm_backend *backend);
-/* How far a device's logits are from the cpu's, relative to 1 + the largest of these, for a few tokens. */
+/* How far a device's logits are from the cpu's, relative to 1 + the largest of these, for a few tokens; infinite if one
+ * is no number. */
 fm_status fm_model_check(fm_model *model, double *difference, fm_error *err);
 
 /* Around each request, of which `request` is a hash: FM_PENDING while a device has not answered; then the request is to

@@ -254,6 +254,42 @@ static void a_tokenizer_larger_than_the_model_is_refused(void **state)
     fm_buffer_free(&larger);
 }
 
+/* A device that computes as the cpu does, but for one number of what it gives back. */
+static size_t spoilt;
+static float spoiling;
+static void (*read_well)(fm_backend *b, fm_tensor from, void *to);
+
+static void read_badly(fm_backend *b, fm_tensor from, void *to)
+{
+    read_well(b, from, to);
+    ((float *)to)[spoilt] = spoiling;
+}
+
+static void a_device_is_checked_for_numbers(void **state)
+{
+    (void)state;
+    fm_model *model = open_model(1);
+    fm_backend *device;
+    double difference;
+    assert_int_equal(fm_model_check(model, &difference, NULL), FM_OK);
+    assert_true(difference == 0.0);
+    assert_int_equal(fm_cpu_create(&device, NULL, 1, NULL), FM_OK);
+    fm_ops ops = *device->ops;
+    read_well = ops.read;
+    ops.read = read_badly;
+    device->ops = &ops;
+    fm_model_use(model, device);
+    const float bad[] = {1e6f, NAN, INFINITY};
+    for (size_t i = 0; i < 3; i++)
+        for (spoilt = 0; spoilt < 4; spoilt++) { /* the numbers that follow are good again */
+            spoiling = bad[i];
+            assert_int_equal(fm_model_check(model, &difference, NULL), FM_OK);
+            assert_true(difference > 1e3);
+            assert_int_equal(isfinite(difference) != 0, i == 0);
+        }
+    fm_model_close(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,6 +298,7 @@ int main(void)
         cmocka_unit_test(texts_that_cannot_be_filled),
         cmocka_unit_test(folders_that_are_no_model),
         cmocka_unit_test(a_tokenizer_larger_than_the_model_is_refused),
+        cmocka_unit_test(a_device_is_checked_for_numbers),
     };
     return cmocka_run_group_tests(tests, make_model, remove_model);
 }
