@@ -263,15 +263,28 @@ fm_status fm_file_replace(const char *path, const void *data, size_t size, fm_er
 
 #ifndef __EMSCRIPTEN__ /* where there is one process, and no signals */
 
+/* Whether a file is still the one of its name: a holder that ends removes it. */
+static bool is_named(int file, const char *path)
+{
+    struct stat own, named;
+    return fstat(file, &own) == 0 && stat(path, &named) == 0 && own.st_ino == named.st_ino &&
+           own.st_dev == named.st_dev;
+}
+
 fm_status fm_lock_file(fm_file_lock *lock, const char *path, bool *held, fm_error *err)
 {
     *lock = (fm_file_lock){0};
     *held = false;
-    int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (file < 0) return fail_system(err, "opened for writing", path, errno);
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    *held = fcntl(file, F_SETLK, &whole) == 0;
-    if (!*held && errno != EACCES && errno != EAGAIN) *held = true; /* a file system without locks */
+    int file;
+    for (int attempt = 1;; attempt++) {
+        file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        if (file < 0) return fail_system(err, "opened for writing", path, errno);
+        struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        *held = fcntl(file, F_SETLK, &whole) == 0;
+        if (!*held && errno != EACCES && errno != EAGAIN) *held = true; /* a file system without locks */
+        if (!*held || is_named(file, path) || attempt == 100) break;
+        close(file);
+    }
     lock->path = *held ? strdup(path) : NULL;
     if (!lock->path) {
         close(file);

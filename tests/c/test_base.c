@@ -1,4 +1,4 @@
-/* test_base.c - core/base: JSON refusals, atomic files, the pool, known random numbers. */
+/* test_base.c - core/base: JSON refusals, atomic files, locks, the pool, known random numbers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,9 +7,11 @@
 #include <cmocka.h>
 
 #include <cjson/cJSON.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -108,6 +110,49 @@ static void files(void **state)
     rmdir(path);
     rmdir(folder);
     free(inner);
+    free(path);
+}
+
+/* Takes and gives back a lock many times; false if another process had it too. */
+static bool hold_often(const char *lock_path, const char *path)
+{
+    for (int held_times = 0; held_times < 300;) {
+        fm_file_lock lock;
+        bool held;
+        if (fm_lock_file(&lock, lock_path, &held, NULL)) return false;
+        if (!held) continue;
+        int file = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+        if (file < 0) return false;
+        close(file);
+        unlink(path);
+        fm_unlock_file(&lock);
+        held_times++;
+    }
+    return true;
+}
+
+static void one_process_holds_a_lock(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/fillmask-test-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    char *lock_path = fm_path_join(folder, "lock"), *path = fm_path_join(folder, "file");
+    pid_t children[4];
+    for (int i = 0; i < 4; i++) {
+        children[i] = fork();
+        assert_true(children[i] >= 0);
+        if (children[i] == 0) _exit(hold_often(lock_path, path) ? 0 : 1);
+    }
+    int failed = 0;
+    for (int i = 0; i < 4; i++) {
+        int status;
+        assert_int_equal(waitpid(children[i], &status, 0), children[i]);
+        failed += status != 0;
+    }
+    unlink(path);
+    assert_int_equal(failed, 0);
+    assert_int_equal(rmdir(folder), 0); /* a lock that is given back is gone */
+    free(lock_path);
     free(path);
 }
 
@@ -212,6 +257,7 @@ int main(void)
         cmocka_unit_test(threefry_known),
         cmocka_unit_test(sizes),
         cmocka_unit_test(sha256),
+        cmocka_unit_test(one_process_holds_a_lock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
