@@ -213,6 +213,7 @@ static int serve(server *s, bool utf16)
     if (!status) status = serve_lines_open(&lines, STDIN_FILENO, &err);
     bool heard = true;
     for (serve_line *line; !status && heard && (line = serve_lines_next(lines)) != NULL;) heard = answer_line(s, line);
+    if (!status && heard) status = serve_lines_end(lines, &err);
     if (lines) serve_lines_leave(lines);
     fm_service_destroy(s->service);
     if (status) return cli_print_error("serve", &err);

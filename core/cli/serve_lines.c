@@ -18,6 +18,7 @@ struct serve_lines {
     bool threaded;
     pthread_t thread;
     bool ended;
+    int wrong; /* errno of a read that failed, which ends the input */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     serve_line *first, *last; /* the first one is being worked on if `taken` */
@@ -132,8 +133,9 @@ static bool read_piece(serve_lines *lines)
         if (lines->partial.size + (size_t)(stop - at) > LONGEST) lines->skipping = true;
         if (!lines->skipping) fm_buffer_add(&lines->partial, at, (size_t)(stop - at));
         if (newline && !end_line(lines)) return false;
-        at = stop + 1;
+        at = newline ? newline + 1 : end;
     }
+    if (got < 0) lines->wrong = errno;
     if (got <= 0) end_line(lines); /* the last one may lack its newline */
     return got > 0;
 }
@@ -196,6 +198,12 @@ serve_line *serve_lines_next(serve_lines *lines)
     lines->taken = line != NULL;
     pthread_mutex_unlock(&lines->lock);
     return line;
+}
+
+fm_status serve_lines_end(const serve_lines *lines, fm_error *err)
+{
+    if (!lines->wrong) return FM_OK;
+    return fm_fail(err, FM_E_IO, "The requests could not be read: %s.", strerror(lines->wrong));
 }
 
 void serve_lines_leave(serve_lines *lines)

@@ -26,6 +26,8 @@ typedef struct serve_lines serve_lines;
 fm_status serve_lines_open(serve_lines **lines, int file, fm_error *err);
 /* The next line, which stays in `lines` until the next call; NULL when the input has ended. */
 serve_line *serve_lines_next(serve_lines *lines);
+/* After that: whether it ended because it could not be read. */
+fm_status serve_lines_end(const serve_lines *lines, fm_error *err);
 /* Nothing may be asked of `lines` afterwards. If the input has not ended, its thread ends with the process. */
 void serve_lines_leave(serve_lines *lines);
 

@@ -42,8 +42,12 @@ static fm_status list_steps(step_list *list, const char *folder, fm_error *err)
     if (!open_folder && (errno == ENOENT || errno == ENOTDIR)) return FM_OK;
     if (!open_folder) return fm_fail(err, FM_E_IO, "%s could not be read: %s.", folder, strerror(errno));
     fm_status status = FM_OK;
-    for (struct dirent *entry; !status && (entry = readdir(open_folder)) != NULL;) {
+    while (!status) {
         uint64_t step;
+        errno = 0;
+        const struct dirent *entry = readdir(open_folder);
+        if (!entry && errno) status = fm_fail(err, FM_E_IO, "%s could not be read: %s.", folder, strerror(errno));
+        if (!entry) break;
         if (!step_of(entry->d_name, &step)) continue;
         if (list->count == list->capacity) {
             size_t capacity = list->capacity * 2 + 16;

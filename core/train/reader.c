@@ -339,8 +339,9 @@ static fm_status start(fm_reader *reader, fm_error *err)
     if (open && reader->end - reader->start >= 512 && tar_recognise(reader->data + reader->start))
         reader->format = FM_TEXT_IMDB;
     if (is_collection(reader->format)) {
-        reader->started = true;
-        return reviews_read_tar(&reader->reviews, reader->name, reader->format, take_bytes, reader, err);
+        status = reviews_read_tar(&reader->reviews, reader->name, reader->format, take_bytes, reader, err);
+        reader->started = !status;
+        return status;
     }
     if (reader->end - reader->start >= 3 && memcmp(reader->data + reader->start, "\xef\xbb\xbf", 3) == 0)
         reader->start += 3;

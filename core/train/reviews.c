@@ -193,7 +193,11 @@ static fm_status read_label(fm_reviews *r, const char *folder, uint32_t label, f
     if (!open_folder && (errno == ENOENT || errno == ENOTDIR)) return FM_OK;
     if (!open_folder) return fm_fail(err, FM_E_IO, "%s could not be read: %s.", folder, strerror(errno));
     fm_status status = FM_OK;
-    for (struct dirent *entry; !status && (entry = readdir(open_folder)) != NULL;) {
+    while (!status) {
+        errno = 0;
+        const struct dirent *entry = readdir(open_folder);
+        if (!entry && errno) status = fm_fail(err, FM_E_IO, "%s could not be read: %s.", folder, strerror(errno));
+        if (!entry) break;
         if (!number_of(entry->d_name, &r->number)) continue;
         r->label = label;
         char *path = fm_path_join(folder, entry->d_name);

@@ -78,11 +78,9 @@ test('an abort stops what is under way and what waits, and nothing else', async 
   const long = Array(400).fill('The movie was good, and its plot was bad. '.repeat(20));
   child.stdin.write(lines([{ id: 1, op: 'open', model: 'model' }, { id: 2, op: 'score', model: 1, texts: long }, { id: 3, op: 'score', model: 1, texts: long }, { id: 4, op: 'info', model: 1 }]));
   while (!/"event"/.test(out)) await once(child.stdout, 'data');
-  const start = performance.now();
   child.stdin.end(lines([{ abort: 3 }, { abort: 2 }, { abort: 99 }]));
   const [code] = await once(child, 'close');
   assert.equal(code, 0);
-  assert.ok(performance.now() - start < 20_000);
   const [, second, third, fourth] = answers(out);
   assert.deepEqual([second.id, second.error.code, third.id, third.error.code, fourth.id], [2, 'E_ABORTED', 3, 'E_ABORTED', 4]);
   const { event } = JSON.parse(out.split('\n').find((line) => line.includes('"event"')));
@@ -90,7 +88,8 @@ test('an abort stops what is under way and what waits, and nothing else', async 
   assert.ok(event.done < event.total);
 });
 
-test('it ends when nobody listens any more', () => {
+test('it ends when nobody listens any more, or nobody can be heard', () => {
+  refused(['-c', `exec '${bin}' serve --stdio < .`], 1, { program: '/bin/sh' }, /The requests could not be read: /);
   const { code, err } = run(['-c', `'${bin}' serve --stdio > /dev/full`], { program: '/bin/sh', input: lines([{ id: 1, op: 'open', model: 'model' }]) });
   assert.equal(code, 1);
   assert.match(err, /could not be written/);
