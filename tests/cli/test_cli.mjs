@@ -189,8 +189,8 @@ test('train-vocab: Ctrl-C stops it and leaves nothing behind', async () => {
   child.stdin.on('error', () => {});
   const ended = new Promise((resolve) => child.on('close', (code, signal) => resolve({ code, signal })));
   const block = 'The movie was good, and long.\n'.repeat(20000);
+  child.stdin.write(block, () => child.kill('SIGINT')); // most of it has been read by then
   const feed = setInterval(() => child.stdin.write(block), 20);
-  setTimeout(() => child.kill('SIGINT'), 300);
   const result = await ended;
   clearInterval(feed);
   assert.deepEqual(result, { code: 1, signal: null });
