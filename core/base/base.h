@@ -27,7 +27,7 @@ fm_status fm_fail(fm_error *err, fm_status status, const char *format, ...) FM_P
 /* FM_E_MEMORY with the number of bytes that could not be had and what they were for. */
 fm_status fm_fail_memory(fm_error *err, size_t bytes, const char *what);
 
-/* Overflow-checked product: false if a*b does not fit size_t. */
+/* Overflow-checked product: false, and SIZE_MAX, if a*b does not fit size_t. */
 bool fm_size_mul(size_t a, size_t b, size_t *product);
 /* calloc of count*size bytes with 64-byte alignment, zeroed; NULL on overflow or lack of memory. Freed by fm_free. */
 void *fm_alloc(size_t count, size_t size);
@@ -129,6 +129,11 @@ float fm_random_normal(fm_random *random);                   /* mean 0, deviatio
 /* FNV-1a of 64 bits, for cache keys and the hold-out rule. Start with FM_HASH_START. */
 #define FM_HASH_START 0xcbf29ce484222325ull
 uint64_t fm_hash(uint64_t hash, const void *data, size_t size);
+/* The same a number at a time, for what is long. */
+static inline uint64_t fm_hash_number(uint64_t hash, uint64_t number)
+{
+    return (hash ^ number) * 0x100000001b3ull;
+}
 
 /* SHA-256 of what comes in parts (sha256.c). */
 typedef struct fm_sha256 {

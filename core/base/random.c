@@ -72,6 +72,6 @@ float fm_random_normal(fm_random *random)
 uint64_t fm_hash(uint64_t hash, const void *data, size_t size)
 {
     const uint8_t *bytes = data;
-    for (size_t i = 0; i < size; i++) hash = (hash ^ bytes[i]) * 0x100000001b3ull;
+    for (size_t i = 0; i < size; i++) hash = fm_hash_number(hash, bytes[i]);
     return hash;
 }

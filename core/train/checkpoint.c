@@ -52,14 +52,13 @@ static fm_status refuse_other(const char *path, const char *theirs, const char *
     }
 }
 
-/* A number at a time, as fm_corpus_hash. */
 static uint64_t hash_numbers(uint64_t hash, const void *data, size_t size)
 {
     const uint8_t *bytes = data;
     for (size_t i = 0; i + 4 <= size; i += 4) {
         uint32_t number;
         memcpy(&number, bytes + i, sizeof number);
-        hash = (hash ^ number) * 0x100000001b3ull;
+        hash = fm_hash_number(hash, number);
     }
     return hash;
 }

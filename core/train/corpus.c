@@ -291,9 +291,9 @@ static uint64_t hash_text(uint64_t hash, const char *text)
 
 uint64_t fm_corpus_hash(const fm_corpus *corpus)
 {
-    uint64_t hash = FM_HASH_START; /* FNV-1a, a number at a time */
-    for (uint64_t i = 0; i <= corpus->documents; i++) hash = (hash ^ corpus->starts[i]) * 0x100000001b3ull;
-    for (uint64_t i = 0; i < corpus->tokens; i++) hash = (hash ^ corpus->ids[i]) * 0x100000001b3ull;
+    uint64_t hash = FM_HASH_START;
+    for (uint64_t i = 0; i <= corpus->documents; i++) hash = fm_hash_number(hash, corpus->starts[i]);
+    for (uint64_t i = 0; i < corpus->tokens; i++) hash = fm_hash_number(hash, corpus->ids[i]);
     return hash;
 }
 

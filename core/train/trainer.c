@@ -223,7 +223,7 @@ fm_status trainer_order_hash(fm_trainer *t, uint64_t *hash, fm_error *err)
 {
     fm_status status = find_order(t, err);
     *hash = FM_HASH_START;
-    for (uint32_t i = 0; i < t->drawn_count && !status; i++) *hash = (*hash ^ t->order[i]) * 0x100000001b3ull;
+    for (uint32_t i = 0; i < t->drawn_count && !status; i++) *hash = fm_hash_number(*hash, t->order[i]);
     return status;
 }
 
