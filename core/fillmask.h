@@ -117,7 +117,7 @@ typedef enum fm_dtype {
 
 typedef struct fm_model_options {
     int threads;                 /* 0: one per processor */
-    const char *instruction_set; /* NULL: the best; "scalar", "avx2", "avx512" */
+    const char *instruction_set; /* NULL: the best; "amx", "avx512bf16", "avx512", "avx2", "scalar" */
     fm_dtype dtype;
 } fm_model_options;
 

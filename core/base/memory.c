@@ -15,6 +15,7 @@
 
 bool fm_size_mul(size_t a, size_t b, size_t *product)
 {
+    *product = SIZE_MAX; /* for the error that tells of it */
     if (b != 0 && a > SIZE_MAX / b) return false;
     *product = a * b;
     return true;

@@ -70,7 +70,7 @@ typedef struct cli_usage {
     size_t option_count;
 } cli_usage;
 
-/* Of --isa, wherever there is one. */
+/* Of --dtype and --isa, wherever there are such. */
 #define CLI_DTYPES_HELP "compute in fp32 or q8 (int8); auto: as the weights are stored (default auto)"
 #define CLI_SETS_HELP "instruction set: auto, amx, avx512bf16, avx512, avx2 or scalar (default auto)"
 

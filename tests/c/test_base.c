@@ -208,6 +208,7 @@ static void sizes(void **state)
     assert_true(fm_size_mul(3, 4, &product));
     assert_int_equal(product, 12);
     assert_false(fm_size_mul(SIZE_MAX / 2, 3, &product));
+    assert_true(product == SIZE_MAX);
     assert_null(fm_alloc(SIZE_MAX / 2, 4));
     assert_int_equal(fm_hash(FM_HASH_START, "a", 1), 0xaf63dc4c8601ec8cull);
 }

@@ -105,7 +105,7 @@ static fm_status import_int8(fm_backend *b, const int8_t *data, const float *sca
 {
     size_t words = (cols + 3) / 4, all;
     *buffer = 0;
-    if (!fm_size_mul(rows, words + 1, &all)) all = SIZE_MAX;
+    fm_size_mul(rows, words + 1, &all);
     fm_status status = create(b, all, buffer, err);
     if (status) return status;
     write_tensor(b, (fm_tensor){*buffer, FM_F32, rows, 1, 0}, scales);
