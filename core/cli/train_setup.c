@@ -54,6 +54,26 @@ static fm_status new_model(train_run *run, fm_error *err)
     return fm_parameters_make(&run->parameters, &run->config, err);
 }
 
+/* The card fills their masks when the training is over. */
+static fm_status check_prompts(const train_run *run, fm_error *err)
+{
+    uint32_t mask = fm_tokenizer_special(run->tokenizer).mask;
+    fm_encoding encoding = {0};
+    fm_status status = FM_OK;
+    for (size_t i = 0; i < run->o->prompts.count && !status; i++) {
+        const char *prompt = run->o->prompts.items[i];
+        size_t at = 0;
+        status = fm_tokenizer_encode(run->tokenizer, prompt, strlen(prompt), false, &encoding, err);
+        while (!status && at < encoding.count && encoding.ids[at] != mask) at++;
+        if (!status && at == encoding.count)
+            status =
+                fm_fail(err, FM_E_ARGUMENT, "--prompt \"%.80s\" has no %s; put one where a word is to be filled in.",
+                        prompt, fm_tokenizer_token(run->tokenizer, mask));
+    }
+    fm_encoding_free(&encoding);
+    return status;
+}
+
 static fm_status start_values(train_run *run, fm_error *err)
 {
     size_t elements = (size_t)run->parameters.elements;
@@ -302,6 +322,7 @@ fm_status train_prepare(train_run *run, fm_error *err)
     if (!o->plan_only) status = open_output(run, &begun, err);
     if (!status) status = fm_cpu_create(&run->backend, o->set, (int)o->threads, err);
     if (!status) status = run->model ? open_model(run, err) : new_model(run, err);
+    if (!status) status = check_prompts(run, err);
     if (!status) status = cli_chunk_length(o->length, run->config.positions, &run->length, err);
     if (!status) status = read_data(run, &o->data, o->part, "train.tokens", &run->corpus, err);
     if (!status) status = read_eval_data(run, err);

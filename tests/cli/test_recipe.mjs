@@ -163,6 +163,11 @@ test('a loss that is no number ends the training and says where', () => {
   assert.deepEqual(readdirSync(path('diverged')).filter((name) => /^(check|model)/.test(name)), []);
 });
 
+test('a prompt without a mask is refused before the training', () => {
+  refused(tune('unprompted', '--steps', '2', '--prompt', 'A [MASK] film.', 'A good film.'), 1, /--prompt "A good film\." has no \[MASK\]; put one/);
+  assert.deepEqual(readdirSync(path('unprompted')), []);
+});
+
 test('the card has the sections of the original, figures of the log, and a command that gives them again', () => {
   write('odd name.jsonl', read('data.jsonl'));
   const args = tune('carded', '--eval-chunks', '30', '--epochs', '2', '--learning-rate', '1e-3', '--prompt', 'The [MASK] | was *good*.', 'A [MASK] film.')
