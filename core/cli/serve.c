@@ -240,9 +240,14 @@ int cli_serve(int argc, char **argv)
                  "{\"id\": N, \"op\": OPERATION, ...}, its answer {\"id\": N, \"result\": ...} or\n"
                  "{\"id\": N, \"error\": {\"code\", \"message\"}}. Before it, long work tells of itself\n"
                  "in lines of {\"id\": N, \"event\": {\"status\", \"done\", \"total\"}}, and a line of\n"
-                 "{\"abort\": N} stops it. \"open\" opens a model folder and answers with a number,\n"
-                 "which \"fill\", \"score\", \"augment\", \"encode\", \"info\", \"save\", \"close\" and others\n"
-                 "take as \"model\". An error never ends the process.\n",
+                 "{\"abort\": N} stops it. An error never ends the process.\n\n"
+                 "\"open\" opens a \"model\" folder and answers with a number, which the others take\n"
+                 "as \"model\"; \"save\" writes its weights to the file \"path\". Then there are info,\n"
+                 "encode, decode, token_ids, vocabulary, fill, score, embed, augment, convert,\n"
+                 "check, rows, rows_push, row_write, corpus, corpus_add, train, train_advance,\n"
+                 "train_apply, evaluate, evaluate_advance and close: core/service/service.h in\n"
+                 "the source says what each takes and answers. Options have the names of the\n"
+                 "commands' options.\n",
         .examples = "  printf '%s\\n' '{\"id\": 1, \"op\": \"open\"}' \\\n"
                     "    '{\"id\": 2, \"op\": \"fill\", \"model\": 1, \"texts\": [\"This is [MASK].\"]}' |\n"
                     "    fillmask serve --stdio\n",

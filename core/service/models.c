@@ -30,13 +30,10 @@ static void add_shape(fm_buffer *out, const fm_model *m)
     static const char *const types[] = {
         [FM_STORED_F32] = "f32", [FM_STORED_F16] = "f16", [FM_STORED_BF16] = "bf16", [FM_STORED_I8] = "int8"};
     const fm_config *config = &m->config;
-    uint64_t parameters = 0;
-    for (size_t i = 0; i < m->parameters.count; i++)
-        parameters += (uint64_t)m->parameters.list[i].rows * m->parameters.list[i].cols;
     fm_buffer_format(out, ", \"hidden\": %u, \"layers\": %u, \"heads\": %u, \"feed_forward\": %u", config->hidden,
                      config->layers, config->heads, config->feed_forward);
     fm_buffer_format(out, ", \"positions\": %u, \"parameters\": %llu, \"dtype\": \"%s\"", config->positions,
-                     (unsigned long long)parameters, types[m->weights.stored]);
+                     (unsigned long long)fm_parameters_numbers(&m->parameters), types[m->weights.stored]);
     fm_buffer_format(out, ", \"instruction_set\": \"%s\", \"threads\": %d", fm_cpu_instruction_set(m->cpu),
                      fm_pool_threads(fm_cpu_pool(m->cpu)));
 }

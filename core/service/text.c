@@ -366,12 +366,12 @@ fm_status service_score(call *c)
 
 /* ---- vectors ---- */
 
-static void add_vector(fm_buffer *out, const float *vector, uint32_t width, bool normalize)
+static void add_vector(fm_buffer *out, const float *vector, size_t width, bool normalize)
 {
     double squares = 0.0;
-    for (uint32_t i = 0; i < width; i++) squares += (double)vector[i] * (double)vector[i];
+    for (size_t i = 0; i < width; i++) squares += (double)vector[i] * (double)vector[i];
     double scale = normalize && squares > 0.0 ? 1.0 / sqrt(squares) : 1.0;
-    for (uint32_t i = 0; i < width; i++) fm_buffer_format(out, i ? ", %.9g" : "[%.9g", (double)vector[i] * scale);
+    for (size_t i = 0; i < width; i++) fm_buffer_format(out, i ? ", %.9g" : "[%.9g", (double)vector[i] * scale);
     fm_buffer_text(out, "]");
 }
 
@@ -403,11 +403,11 @@ fm_status service_embed(call *c)
     fm_status status = k ? service_options(c, members, options, 2) : c->err->status;
     if (!status) status = service_texts(c, "texts", &list);
     if (!status) status = check_texts(c, fm_model_tokenizer(k->item), &list, first);
-    uint32_t width = status ? 0 : fm_model_width(k->item);
-    float *vectors = calloc(list.count * width + 1, sizeof *vectors);
+    size_t width = status ? 0 : fm_model_width(k->item), bytes;
+    fm_size_mul(list.count, width * sizeof(float), &bytes);
+    float *vectors = calloc(list.count + 1, width * sizeof *vectors); /* which checks the product */
     fm_view *views = calloc(list.count + 1, sizeof *views);
-    if (!status && (!vectors || !views))
-        status = fm_fail_memory(c->err, list.count * width * sizeof *vectors, "vectors");
+    if (!status && (!vectors || !views)) status = fm_fail_memory(c->err, bytes, "vectors");
     for (size_t i = 0; i < list.count && !status; i++) views[i] = (fm_view){list.list[i], strlen(list.list[i])};
     if (!status) status = fm_embed(k->item, views, list.count, c->progress, c->context, vectors, c->err);
     fm_buffer_text(c->answer, "[");

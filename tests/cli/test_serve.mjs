@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { bin, folder, json, path, refused, run, trainModel, works, writeData } from './helper.mjs';
+import { bin, folder, json, path, refused, root, run, trainModel, works, writeData } from './helper.mjs';
 
 writeData();
 trainModel();
@@ -33,6 +34,17 @@ test('answers what is asked, as the other commands do, and in order', () => {
   assert.deepEqual(closed, { id: 9, result: null });
   assert.equal(gone.error.code, 'E_ARGUMENT');
   assert.equal(serve([{ id: 1, op: 'open' }], { env: { FILLMASK_MODEL: path('model') } })[0].result, 1);
+});
+
+test('every operation is in the help and in the header', () => {
+  const source = (name) => readFileSync(join(root, 'core/service', name), 'utf8');
+  const names = [...source('service.c').matchAll(/\{"(\w+)", service_\w+\}/g)].map(([, name]) => name);
+  assert.ok(names.length > 20);
+  const help = works(['serve', '--help']), header = source('service.h');
+  for (const name of names) {
+    assert.match(help, new RegExp(`\\b${name}\\b`), name);
+    assert.match(header, new RegExp(`^ \\*   ${name} `, 'm'), name);
+  }
 });
 
 test('offsets in bytes, or in UTF-16 code units', () => {
