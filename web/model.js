@@ -232,8 +232,9 @@ export class Model {
   /**
    * How expected all the texts of a corpus are, which may be larger than memory.
    * @param {Texts} texts
-   * @param {{mask?: 'word' | 'token', field?: string} & CallOptions} [options] field: of files, that or the column that
-   *   holds the text
+   * @param {{mask?: 'word' | 'token', field?: string, signal?: AbortSignal,
+   *   progress_callback?: (event: {status: 'progress', done: number}) => void}} [options] field: of files, that or the
+   *   column that holds the text; progress_callback counts texts, of which nobody knows how many come
    * @returns {Promise<Perplexity>}
    */
   async perplexity(texts, { mask, field, signal, progress_callback } = {}) {
@@ -243,7 +244,7 @@ export class Model {
       all.texts++;
       all.tokens += found.tokens.length;
       all.score += found.score;
-      progress_callback?.({ status: 'progress', done: all.texts, total: NaN });
+      progress_callback?.({ status: 'progress', done: all.texts });
     }
     if (all.texts === 0) throw new FillmaskError('E_FORMAT', 'There is no text to score.');
     return { ...all, pseudo_perplexity: Math.exp(-all.score / all.tokens) };

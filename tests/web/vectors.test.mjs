@@ -216,7 +216,9 @@ test('rankings, corpora and likeness', async () => {
     assert.equal(list[index], text);
     near(one.score, expected[i].score, 1e-4);
   });
-  const all = await score.perplexity(new File([files.jsonl.split('\n').slice(0, 20).join('\n')], 'rows.jsonl'));
+  const events = [];
+  const all = await score.perplexity(new File([files.jsonl.split('\n').slice(0, 20).join('\n')], 'rows.jsonl'), { progress_callback: (event) => events.push(event) });
+  assert.deepEqual(events, Array.from({ length: 20 }, (_, i) => ({ status: 'progress', done: i + 1 })));
   const each = JSON.parse(native(['score', '--json', ...rows.slice(0, 20).map(({ text }) => text)]));
   assert.deepEqual([all.texts, all.tokens], [20, each.reduce((sum, { tokens }) => sum + tokens.length, 0)]);
   near(all.score, each.reduce((sum, one) => sum + one.score, 0), 1e-3);
