@@ -37,6 +37,16 @@ typedef struct cpu {
     fm_precision precision; /* of products */
 } cpu;
 
+static inline size_t round_up(size_t x, size_t to)
+{
+    return (x + to - 1) / to * to;
+}
+
+static inline size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 /* The kernels of an instruction set, NULL if this build lacks it. */
 const fm_kernels *cpu_find_set(const char *name);
 /* Where a tensor's numbers are. */

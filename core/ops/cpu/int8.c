@@ -12,16 +12,6 @@
 #define MOST_DEPTH 65536  /* 255 * 127 of so many still fit an int32 */
 #define QUANTISED_ROWS 16 /* of the input, in a task */
 
-static size_t round_up(size_t x, size_t to)
-{
-    return (x + to - 1) / to * to;
-}
-
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 bool cpu_int8_exact(const fm_int8_kernels *kernels, const int8_t *weights, size_t rows, size_t cols)
 {
     if (cols > MOST_DEPTH) return false;

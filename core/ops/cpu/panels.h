@@ -8,16 +8,6 @@
 #define UNIT 2                  /* numbers that the blocks of k are made of, at least; every set has the same blocks */
 #define RIGHT ((size_t)1 << 22) /* words of a packed right-hand side, at most */
 
-static inline size_t round_up(size_t x, size_t to)
-{
-    return (x + to - 1) / to * to;
-}
-
-static inline size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Cuts n into equal parts of at most `most`, each a multiple of `unit` but for the last; returns the part. */
 static inline size_t even_part(size_t n, size_t most, size_t unit)
 {

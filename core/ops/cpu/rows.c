@@ -14,11 +14,6 @@ static size_t chunks_of(size_t rows, size_t chunk)
     return (rows + chunk - 1) / chunk;
 }
 
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- dropout ---- */
 
 fm_drop_stream cpu_drop_row(const fm_dropout *dropout, uint32_t number, uint32_t row, size_t width)

@@ -4,16 +4,6 @@
 
 #include <math.h>
 
-static uint32_t cut(uint32_t n, uint32_t by)
-{
-    return (n + by - 1) / by;
-}
-
-static uint32_t smaller(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- embeddings ---- */
 
 void gpu_embedding_backward(fm_backend *b, fm_tensor d_word, fm_tensor d_position, fm_tensor d_out, fm_tensor ids,

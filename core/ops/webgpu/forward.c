@@ -2,16 +2,6 @@
  * files name them. */
 #include "ops/webgpu/webgpu.h"
 
-static uint32_t cut(uint32_t n, uint32_t by)
-{
-    return (n + by - 1) / by;
-}
-
-static uint32_t smaller(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 /* The word embeddings may be more than a binding: then each part of them is looked up by itself. */
 void gpu_embedding(fm_backend *b, fm_tensor out, fm_tensor word, fm_tensor position, fm_tensor ids,
                    const fm_packing *packing)

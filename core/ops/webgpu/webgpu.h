@@ -77,6 +77,17 @@ typedef struct gpu_run {
     uint32_t parameters[GPU_PARAMETERS];
 } gpu_run;
 
+/* How many parts of `by` make n. */
+static inline uint32_t cut(uint32_t n, uint32_t by)
+{
+    return (n + by - 1) / by;
+}
+
+static inline uint32_t smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
 /* Binds a tensor, or nothing where an operand is optional. */
 void gpu_bind(gpu_run *run, fm_tensor x);
 void gpu_word(gpu_run *run, uint32_t word);
