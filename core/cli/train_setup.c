@@ -264,10 +264,10 @@ static fm_status open_output(train_run *run, bool *begun, fm_error *err)
     if (!status) status = in_folder(&run->metrics, folder, "metrics.jsonl", err);
     if (!status) status = in_folder(&run->picture, folder, "training.svg", err);
     if (!status) status = in_folder(&run->card, folder, "README.md", err);
-    if (!status) status = fm_checkpoints_find(folder, begun, err);
-    if (!status) status = check_output(run, *begun, err);
     if (!status) status = fm_make_folder(folder, err);
     if (!status) status = lock_folder(run, err);
+    if (!status) status = fm_checkpoints_find(folder, begun, err);
+    if (!status) status = check_output(run, *begun, err);
     if (!status) fm_remove_leftovers(folder);
     return status;
 }
