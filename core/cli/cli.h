@@ -106,7 +106,8 @@ fm_status cli_read_stdin(fm_buffer *text, fm_error *err);
 /* The folder of the model that is used where none is named: FILLMASK_MODEL, else the one named by the file `default`
  * among the installed or the source tree's weights; NULL if there is none. */
 const char *cli_default_model(void);
-/* `given`, or the default model; NULL and an error that says what to do if there is neither. */
+/* `given`, which may be the name of a model that ships, or the default model; NULL and an error that says what to do if
+ * there is neither. */
 const char *cli_model(const char *given, fm_error *err);
 /* Whether two names lead to one file or folder that is there. */
 bool cli_same_file(const char *a, const char *b);

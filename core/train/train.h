@@ -217,7 +217,7 @@ typedef struct fm_train_options {
     uint64_t warmup;      /* steps of linear warm-up */
     double learning_rate; /* its peak */
     double beta1, beta2, epsilon, weight_decay, clip;
-    fm_precision precision; /* of the linear layers' products; weights, moments and evaluations are f32 */
+    fm_precision precision; /* of the products; weights, moments and evaluations are f32 */
     bool dropout;
     float mask_rate;
     fm_mask_shares shares;
