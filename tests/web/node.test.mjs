@@ -190,7 +190,7 @@ onEach('aborts reject with the reason, and stop the work', async (device) => {
   setTimeout(() => late.abort(new Error('enough')), 50);
   await assert.rejects(model.score(long, { signal: late.signal }), { message: 'enough' });
   assert.equal((await model.fill(texts[0])).length, 5); // which has to wait for what still runs
-  assert.ok(performance.now() - start < 5000, 'the work went on');
+  assert.ok(performance.now() - start < 30_000, 'the work went on');
   await assert.rejects(model.fill(texts[0], { signal: AbortSignal.abort(new Error('no')) }), { message: 'no' });
   const queued = new AbortController();
   const calls = [model.fill(texts[0]), model.score(long, { signal: queued.signal })];
