@@ -125,6 +125,7 @@ uint32_t api_open(const char *config, size_t config_size, const char *json, size
     memcpy(name, set, set_size < sizeof name ? set_size : sizeof name - 1);
     fm_status status = have_service() ? FM_OK : problem.status;
     if (!status && !config) {
+        free(weights);
         status = fm_tokenizer_open_memory(&tokenizer, &files.tokenizer, &problem);
         if (!status) fm_service_add_tokenizer(service, tokenizer, &number, &problem);
         return number;
