@@ -118,10 +118,11 @@ function agrees(found, fillings) {
 /** The native program's fillings: more of them than the page shows. */
 const fillings = (text, ...args) => native('fill', '--json', '-k', '12', ...args, text);
 
-/** Waits until the page shows the native program's fillings of a text, for each mask. */
+/** Waits until the page shows the native program's fillings of a text, for each mask; the default model's come first. */
 const fills = (page, text, ...args) => eventually(async () => {
-  const lists = await shown(page), all = fillings(text, ...args);
+  const every = await shown(page), all = fillings(text, ...args);
   const expected = Array.isArray(all[0]) ? all : [all];
+  const lists = every.filter((_, i) => i % (every.length / expected.length) === 0);
   assert.equal(lists.length, expected.length);
   lists.forEach((list, i) => agrees(list, expected[i]));
   return lists;
@@ -204,8 +205,13 @@ test('Fill: a model beside the one that ships has its own column', rules, async 
 });
 
 test('Augment: lines, options, differences, files', rules, async () => {
-  const { address } = await served();
+  // In f32, since what is drawn from int8 hangs on how an instruction set rounds.
+  const exact = join(folder, 'fillmask-small-f32'), out = join(folder, 'exact');
+  run(bin, 'quantize', '-m', defaultModel, '--dtype', 'f32', '-q', '-o', exact);
+  run(process.execPath, join(root, 'tools', 'site.mjs'), '--out', out, '--model', exact);
+  const { address } = await served({ folder: out });
   const page = await opened(address, '#augment');
+  await page.selectOption('#augment-model', 'fillmask-small-f32');
   assert.equal(await page.evaluate(() => scrollY), 0);
   const made = async () => {
     await page.click('#augment-run');
@@ -219,7 +225,7 @@ test('Augment: lines, options, differences, files', rules, async () => {
   await page.fill('#augment [name=seed]', '5');
   await page.fill('[name=keep]', 'doctor, story');
   const found = await made();
-  const expected = native('augment', '--json', '-n', '2', '--rate', '0.3', '--seed', '5', '--keep', 'doctor', '--keep', 'story', ...lines);
+  const expected = native('augment', '--json', '-m', exact, '-n', '2', '--rate', '0.3', '--seed', '5', '--keep', 'doctor', '--keep', 'story', ...lines);
   assert.deepEqual(found, expected.map(({ variants }) => variants));
   assert.ok(found.every((variants, i) => variants.every((variant) => variant !== lines[i] && variant.includes(['doctor', 'story'][i]))));
   assert.ok((await texts(page, '.entry ins')).length > 0);
