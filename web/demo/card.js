@@ -13,9 +13,10 @@ function inline(text) {
 const cells = (line) => line.trim().replace(/^\||\|$/g, '').split('|').map((cell) => cell.trim());
 
 function table([head, , ...rows]) {
-  const header = make('tr', null, ...cells(head).map((cell) => (cell ? make('th', { scope: 'col' }, ...inline(cell)) : make('td'))));
+  const columns = cells(head);
+  const header = make('tr', null, ...columns.map((cell) => (cell ? make('th', { scope: 'col' }, ...inline(cell)) : make('td'))));
   const body = rows.map((row) => make('tr', null, ...cells(row).map((cell, i) => (i ? make('td', null, ...inline(cell)) : make('th', { scope: 'row' }, ...inline(cell))))));
-  return make('div.scroll', { tabindex: 0, role: 'region', 'aria-label': 'Figures' }, make('table', null, make('thead', null, header), make('tbody', null, ...body)));
+  return make('div.scroll', { tabindex: 0, role: 'region', 'aria-label': columns.filter(Boolean).join(', ') }, make('table', null, make('thead', null, header), make('tbody', null, ...body)));
 }
 
 const ITEM = /^(?:[-*]|\d+\.)\s+/;
