@@ -30,11 +30,12 @@ some "$imdb" 2 0 half-imdb
     "$fillmask" train-vocab --data "$out/first-quarter.jsonl" "$imdb" --part train --size 16000 --alphabet 400 \
         -o "$out/vocabulary"
 
-# train NAME OPTION...: a stage, with what all stages have in common.
+# train NAME OPTION...: a stage, with what all stages have in common. In the background, how=exec makes $! the program.
+how=""
 train() {
     name=$1
     shift
-    "$fillmask" train --resume --dropout 0 --mask-rate 0.2 --length 128 --part train \
+    $how "$fillmask" train --resume --dropout 0 --mask-rate 0.2 --length 128 --part train \
         --eval-data "$wikipedia" "$imdb" --eval-part held-out --eval-limit 400 -o "$out/$name" "$@"
 }
 
@@ -47,12 +48,15 @@ fi
 
 # Stopped at step 4,750 of 10,000, to begin the descent of the learning rate earlier.
 if [ ! -d "$out/third" ]; then
+    how=exec
     train second -m "$out/first.int8" --data "$out/leads.jsonl" "$out/third-quarter.jsonl" "$imdb" \
         --lengths 64:0.6,128:1 --batch 32 --steps 10000 --learning-rate 8e-4 --warmup 0.05 --seed 43 \
         --precision bf16 --save-every 250 --eval-every 1000 &
-    until [ -f "$out/second/checkpoint-4750.safetensors" ]; do sleep 1; done
-    kill -INT $!
+    how=""
+    while [ ! -f "$out/second/checkpoint-4750.safetensors" ] && kill -0 $! 2>/dev/null; do sleep 1; done
+    kill -TERM $! 2>/dev/null || true # it saves; what runs in the background does not hear Ctrl-C
     wait $! || true
+    [ -f "$out/second/checkpoint-4750.safetensors" ] || { echo "The second stage ended before step 4,750." >&2; exit 1; }
 fi
 
 if [ ! -d "$out/third.int8" ]; then
