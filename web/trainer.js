@@ -16,6 +16,7 @@ import { PART } from './model.js';
  * @property {number} [dropout] what the config says unless given
  * @property {number} [mask_rate=0.15]
  * @property {boolean} [whole_words=false]
+ * @property {boolean} [line_by_line=false] chunks of one text each, at most `length` long; else texts are joined and cut
  * @property {number} [seed=42]
  * @property {number} [limit=0] chunks drawn from the texts at most, 0 for all
  * @property {number} [micro_tokens=2048] tokens of a forward pass at most; less takes less memory

@@ -156,6 +156,8 @@ static bool parse(train_options *o, int argc, char **argv, int *code)
         {"random-share", 0, CLI_NUMBER, &o->random_share, "R",
          "share of these that become any token (default 0.1); the rest stays", 0, 1, NULL},
         {"whole-words", 0, CLI_FLAG, &o->whole_words, NULL, "mask words instead of tokens", 0, 0, NULL},
+        {"line-by-line", 0, CLI_FLAG, &o->line_by_line, NULL,
+         "chunks of one document each, at most --length long; else documents are joined and cut", 0, 0, NULL},
         {"freeze-embeddings", 0, CLI_FLAG, &o->freeze_embeddings, NULL,
          "leave them as they are, and the output matrix, which is the same", 0, 0, NULL},
         {"freeze-layers", 0, CLI_INTEGER, &o->freeze_layers, "N", "leave the first layers as they are (default 0)", 0,

@@ -222,6 +222,7 @@ static void add_settings(card *c)
                      (double)run->config.dropout);
     fm_buffer_format(out, "- masking: %g %% of %s, of which %g %% [MASK], %g %% another token\n", 100.0 * o->mask_rate,
                      o->whole_words ? "the words" : "the tokens", 100.0 * o->mask_share, 100.0 * o->random_share);
+    if (o->line_by_line) fm_buffer_text(out, "- line_by_line: true\n");
     if (o->freeze_embeddings) fm_buffer_text(out, "- frozen: the embeddings\n");
     if (o->freeze_layers) fm_buffer_format(out, "- frozen: the first %lld layers\n", (long long)o->freeze_layers);
     fm_buffer_format(out, "- precision: %s\n",

@@ -14,7 +14,7 @@ typedef struct train_options {
     int64_t save_every, keep_checkpoints, eval_every, eval_limit, eval_chunks, eval_seed, patience, freeze_layers;
     double epochs, rate, warmup, decay, clip, mask_rate, mask_share, random_share, dropout, beta1, beta2, epsilon;
     int preset, format, part, eval_part, init, precision, schedule, scaling;
-    bool whole_words, freeze_embeddings, keep_best, resume, plan_only, json, quiet;
+    bool whole_words, line_by_line, freeze_embeddings, keep_best, resume, plan_only, json, quiet;
 } train_options;
 
 /* Everything a training holds, to be released in one place. */

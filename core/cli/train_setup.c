@@ -164,7 +164,7 @@ static fm_status plan_steps(train_run *run, uint64_t *steps, fm_error *err)
 {
     const train_options *o = run->o;
     fm_chunks chunks;
-    fm_status status = fm_chunks_make(&chunks, &run->corpus, run->length, err);
+    fm_status status = fm_chunks_make(&chunks, &run->corpus, run->length, o->line_by_line, err);
     if (status) return status;
     run->chunks = chunks.count > o->eval_chunks ? chunks.count - (uint32_t)o->eval_chunks : 0;
     if (o->limit > 0 && o->limit < run->chunks) run->chunks = (uint32_t)o->limit;
@@ -173,9 +173,9 @@ static fm_status plan_steps(train_run *run, uint64_t *steps, fm_error *err)
     *steps = o->steps > 0 ? (uint64_t)o->steps : (uint64_t)ceil((double)each * o->epochs);
     if (*steps == 0) *steps = 1; /* the trainer says what is wrong with the data */
     if (!o->quiet)
-        fprintf(stderr, "%llu documents, %.1f million tokens, %u chunks of %u; %llu steps\n",
-                (unsigned long long)run->corpus.documents, (double)run->corpus.tokens / 1e6, run->chunks, run->length,
-                (unsigned long long)*steps);
+        fprintf(stderr, "%llu documents, %.1f million tokens, %u chunks of %s%u; %llu steps\n",
+                (unsigned long long)run->corpus.documents, (double)run->corpus.tokens / 1e6, run->chunks,
+                o->line_by_line ? "at most " : "", run->length, (unsigned long long)*steps);
     return FM_OK;
 }
 
@@ -202,6 +202,7 @@ static fm_status plan(train_run *run, fm_error *err)
                                       .mask_rate = (float)o->mask_rate,
                                       .shares = {(float)o->mask_share, (float)o->random_share},
                                       .whole_words = o->whole_words,
+                                      .line_by_line = o->line_by_line,
                                       .seed = (uint32_t)o->seed,
                                       .micro_tokens = micro_tokens(run),
                                       .aside = (uint32_t)o->eval_chunks,
@@ -281,7 +282,7 @@ static fm_status read_eval_data(train_run *run, fm_error *err)
     if (o->eval_data.count == 0) return FM_OK;
     run->measured = &run->eval_corpus;
     fm_status status = read_data(run, &o->eval_data, o->eval_part, "eval.tokens", &run->eval_corpus, err);
-    if (!status) status = fm_chunks_make(&chunks, &run->eval_corpus, run->length, err);
+    if (!status) status = fm_chunks_make(&chunks, &run->eval_corpus, run->length, false, err);
     if (!status) fm_chunks_free(&chunks);
     return status;
 }

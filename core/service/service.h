@@ -43,7 +43,7 @@
  *   corpus      model                           the number of a "corpus"
  *   corpus_add  corpus texts                    null
  *   train       model corpus [length batch_size steps epochs learning_rate warmup weight_decay clip dropout mask_rate
- *               whole_words seed limit micro_tokens init]     {training, steps, tokens}
+ *               whole_words line_by_line seed limit micro_tokens init]    {training, steps, tokens}
  *   train_advance     training [milliseconds]   {stepped, step, steps, epoch, tokens, masked, learning_rate, loss,
  *                                               norm}, after a step or that time
  *   train_apply       model training            null, with the model's weights those of the training

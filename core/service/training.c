@@ -38,7 +38,7 @@ static const char *const starts[] = {"model", "normal", "neighbours", NULL};
 typedef struct settings {
     uint64_t length, batch_size, steps, seed, limit, micro_tokens;
     double epochs, learning_rate, warmup, weight_decay, clip, dropout, mask_rate;
-    bool whole_words;
+    bool whole_words, line_by_line;
     int init;
 } settings;
 
@@ -57,6 +57,7 @@ static fm_status read_settings(const call *c, settings *s)
         {"dropout", OPTION_NUMBER, &s->dropout, 0, 0.9, NULL},
         {"mask_rate", OPTION_NUMBER, &s->mask_rate, 0.01, 0.9, NULL},
         {"whole_words", OPTION_FLAG, &s->whole_words, 0, 0, NULL},
+        {"line_by_line", OPTION_FLAG, &s->line_by_line, 0, 0, NULL},
         {"seed", OPTION_WHOLE, &s->seed, 0, UINT32_MAX, NULL},
         {"limit", OPTION_WHOLE, &s->limit, 0, 4e9, NULL},
         {"micro_tokens", OPTION_WHOLE, &s->micro_tokens, 64, 1e6, NULL},
@@ -71,7 +72,7 @@ static fm_status count_steps(const call *c, const training *t, const settings *s
     fm_chunks chunks;
     *steps = (double)s->steps;
     if (s->steps > 0) return FM_OK;
-    fm_status status = fm_chunks_make(&chunks, t->corpus, (uint32_t)s->length, c->err);
+    fm_status status = fm_chunks_make(&chunks, t->corpus, (uint32_t)s->length, s->line_by_line, c->err);
     if (status) return status;
     double count = s->limit > 0 && s->limit < chunks.count ? (double)s->limit : (double)chunks.count;
     *steps = ceil(ceil(count / (double)s->batch_size) * s->epochs);
@@ -99,6 +100,7 @@ static fm_status plan(const call *c, training *t, const settings *s)
         .mask_rate = (float)s->mask_rate,
         .shares = FM_BERT_SHARES,
         .whole_words = s->whole_words,
+        .line_by_line = s->line_by_line,
         .seed = (uint32_t)s->seed,
         .micro_tokens = (uint32_t)s->micro_tokens,
         .limit = (uint32_t)s->limit,

@@ -27,6 +27,7 @@ static void describe(const fm_trainer *t, fm_buffer *text)
     fm_buffer_format(text, "clip %.9g;dropout %.9g;attention dropout %.9g;mask rate %.9g;whole words %d;seed %u;",
                      o->clip, o->dropout ? (double)c->dropout : 0.0, o->dropout ? (double)c->attention_dropout : 0.0,
                      (double)o->mask_rate, o->whole_words, o->seed);
+    if (o->line_by_line) fm_buffer_text(text, "line by line;");
     static const char *const schedules[] = {"linear", "cosine", "constant"};
     fm_buffer_format(text, "schedule %s;masked share %.9g;random share %.9g;", schedules[o->schedule],
                      (double)o->shares.mask, (double)o->shares.random);

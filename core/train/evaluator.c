@@ -48,7 +48,7 @@ fm_status fm_evaluator_create(fm_evaluator **evaluator, fm_network *network, fm_
     e->characters = calloc(vocab, 1);
     fm_status status = FM_OK;
     if (!e->losses || !e->characters) status = fm_fail_memory(err, (size_t)room->masked * 8 + vocab, "an evaluation");
-    if (!status) status = fm_chunks_make(&e->chunks, corpus, length, err);
+    if (!status) status = fm_chunks_make(&e->chunks, corpus, length, false, err);
     if (!status && aside > e->chunks.count)
         status = fm_fail(err, FM_E_ARGUMENT, "%u chunks cannot be set aside of the %u that the data gives.", aside,
                          e->chunks.count);

@@ -83,13 +83,19 @@ uint64_t fm_corpus_hash(const fm_corpus *corpus);
 /* ---- chunks and masks (chunks.c, collator.c) ---- */
 
 /* Pieces of `length` tokens: documents are concatenated a thousand at a time and cut, and the rest that is shorter is
- * dropped (as Hugging Face's course and run_mlm.py do per batch of a map). */
+ * dropped (as Hugging Face's course and run_mlm.py do per batch of a map). Line by line, every document stays apart:
+ * one that is no longer is a piece of its own, from its [CLS] to its [SEP], and a longer one is cut. */
 typedef struct fm_chunks {
-    uint32_t length;
+    uint32_t length; /* at most, line by line */
     uint32_t count;
-    uint64_t *starts; /* (count) index of the first token in the corpus */
+    uint64_t *starts;  /* (count) index of the first token in the corpus */
+    uint32_t *lengths; /* (count) line by line, else NULL */
 } fm_chunks;
-fm_status fm_chunks_make(fm_chunks *chunks, const fm_corpus *corpus, uint32_t length, fm_error *err);
+fm_status fm_chunks_make(fm_chunks *chunks, const fm_corpus *corpus, uint32_t length, bool line_by_line, fm_error *err);
+static inline uint32_t fm_chunk_length(const fm_chunks *chunks, uint32_t chunk)
+{
+    return chunks->lengths ? chunks->lengths[chunk] : chunks->length;
+}
 void fm_chunks_free(fm_chunks *chunks);
 /* Draws `aside` of `count` chunks with a seed, for evaluations that trainings on the same data keep out of their way:
  * the list, freed with free(), has these first and then the others, each part in rising order. aside is at most
@@ -197,7 +203,7 @@ fm_status fm_initialise(float *values, const fm_config *config, const fm_paramet
 
 #define FM_MOST_PHASES 8
 
-/* Part of a training with chunks of one length, up to a step. */
+/* Part of a training with chunks of one length, or at most that long, up to a step. */
 typedef struct fm_phase {
     uint32_t length, batch; /* tokens a chunk, chunks a step */
     uint64_t end;           /* first step that no longer belongs to it */
@@ -222,6 +228,7 @@ typedef struct fm_train_options {
     float mask_rate;
     fm_mask_shares shares;
     bool whole_words;
+    bool line_by_line; /* chunks do not reach from one document into the next */
     uint32_t seed;
     uint32_t micro_tokens; /* tokens of a forward pass at most; a step is made of as many as it takes */
     uint32_t aside;        /* chunks that fm_chunks_split keeps out of the training; needs chunks of one length */

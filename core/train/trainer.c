@@ -39,6 +39,9 @@ static fm_status check_options(const fm_train_options *o, const fm_config *confi
                        (double)o->shares.mask, (double)o->shares.random);
     if (o->aside > 0 && o->phase_count > 1)
         return fm_fail(err, FM_E_ARGUMENT, "Chunks can be set aside for evaluations only if all have one length.");
+    if (o->aside > 0 && o->line_by_line)
+        return fm_fail(err, FM_E_ARGUMENT,
+                       "Chunks cannot be set aside for evaluations line by line; evaluate on other data.");
     if (o->frozen_layers > config->layers)
         return fm_fail(err, FM_E_ARGUMENT, "%u layers cannot be frozen in a model of %u.", o->frozen_layers,
                        config->layers);
@@ -55,7 +58,8 @@ static fm_room plan_room(const fm_train_options *o)
     uint32_t tokens = o->micro_tokens > longest ? o->micro_tokens : longest;
     /* A fifth above the mean is rarely needed; a micro-batch that has no room ends earlier. */
     uint32_t masked = (uint32_t)((float)tokens * o->mask_rate * 1.2f) + 16;
-    if (masked < longest) masked = longest; /* any one chunk fits */
+    if (masked < longest) masked = longest;                      /* any one chunk fits */
+    if (o->line_by_line) shortest = shortest < 8 ? shortest : 8; /* a micro-batch of many short lines ends earlier */
     return (fm_room){tokens, tokens / shortest, masked < tokens ? masked : tokens, true};
 }
 
@@ -81,7 +85,8 @@ static fm_status begin_phase(fm_trainer *t, size_t phase, fm_error *err)
 {
     end_phase(t);
     t->phase = phase;
-    fm_status status = fm_chunks_make(&t->chunks, t->corpus, t->options.phases[phase].length, err);
+    fm_status status =
+        fm_chunks_make(&t->chunks, t->corpus, t->options.phases[phase].length, t->options.line_by_line, err);
     if (status) return status;
     uint32_t count = t->chunks.count, aside = t->options.aside;
     if (aside >= count)
@@ -252,8 +257,9 @@ static fm_status begin_step(fm_trainer *t, fm_error *err)
     t->masked = 0;
     t->tokens = t->report.tokens;
     for (uint32_t i = t->first; i < t->last; i++)
-        t->masked += fm_masked_count(&t->masking, (uint32_t)(t->step + 1), t->order[i],
-                                     t->corpus->ids + t->chunks.starts[t->order[i]], t->chunks.length);
+        t->masked +=
+            fm_masked_count(&t->masking, (uint32_t)(t->step + 1), t->order[i],
+                            t->corpus->ids + t->chunks.starts[t->order[i]], fm_chunk_length(&t->chunks, t->order[i]));
     if (t->masked > t->loss_room) {
         free(t->losses);
         t->losses = calloc((size_t)t->masked * 2, sizeof *t->losses);
@@ -273,7 +279,7 @@ static fm_status begin_batch(fm_trainer *t, fm_error *err)
     while (t->next < t->last) {
         uint32_t chunk = t->order[t->next];
         if (!fm_collator_add(&t->collator, &t->masking, (uint32_t)(t->step + 1), chunk,
-                             t->corpus->ids + t->chunks.starts[chunk], t->chunks.length))
+                             t->corpus->ids + t->chunks.starts[chunk], fm_chunk_length(&t->chunks, chunk)))
             break;
         t->next++;
     }

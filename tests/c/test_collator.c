@@ -41,7 +41,7 @@ static void cuts_what_is_concatenated(void **state)
     } cases[] = {{128, 6}, {100, 8}, {799, 1}, {800, 1}, {2, 400}, {3, 266}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fm_chunks chunks;
-        assert_int_equal(fm_chunks_make(&chunks, &corpus, cases[i].length, NULL), FM_OK);
+        assert_int_equal(fm_chunks_make(&chunks, &corpus, cases[i].length, false, NULL), FM_OK);
         assert_int_equal(chunks.count, cases[i].count);
         assert_int_equal(chunks.length, cases[i].length);
         for (uint32_t j = 0; j < chunks.count; j++) assert_int_equal(chunks.starts[j], (uint64_t)j * cases[i].length);
@@ -49,8 +49,28 @@ static void cuts_what_is_concatenated(void **state)
     }
     fm_error err;
     fm_chunks chunks;
-    assert_int_equal(fm_chunks_make(&chunks, &corpus, 801, &err), FM_E_FORMAT);
+    assert_int_equal(fm_chunks_make(&chunks, &corpus, 801, false, &err), FM_E_FORMAT);
     assert_non_null(strstr(err.text, "800 tokens in 3 documents, which gives no chunk of 801"));
+    fm_corpus_free(&corpus);
+}
+
+/* Line by line no chunk reaches into the next document; what has nothing to predict, as a document of no words or the
+ * last [SEP] of a long one, is left out. */
+static void keeps_documents_apart_line_by_line(void **state)
+{
+    (void)state;
+    const uint64_t lengths[] = {5, 2, 100, 201, 3};
+    const uint64_t starts[] = {0, 7, 107, 207, 308};
+    const uint32_t sizes[] = {5, 100, 100, 100, 3};
+    fm_corpus corpus = corpus_of(lengths, 5);
+    fm_chunks chunks;
+    assert_int_equal(fm_chunks_make(&chunks, &corpus, 100, true, NULL), FM_OK);
+    assert_int_equal(chunks.count, sizeof sizes / sizeof *sizes);
+    for (uint32_t i = 0; i < chunks.count; i++) {
+        assert_int_equal(chunks.starts[i], starts[i]);
+        assert_int_equal(fm_chunk_length(&chunks, i), sizes[i]);
+    }
+    fm_chunks_free(&chunks);
     fm_corpus_free(&corpus);
 }
 
@@ -64,7 +84,7 @@ static void drops_the_rest_of_a_thousand(void **state)
     for (size_t i = 0; i < DOCUMENTS; i++) lengths[i] = 2 + fm_random_below(&random, 400);
     fm_corpus corpus = corpus_of(lengths, DOCUMENTS);
     fm_chunks chunks;
-    assert_int_equal(fm_chunks_make(&chunks, &corpus, LENGTH, NULL), FM_OK);
+    assert_int_equal(fm_chunks_make(&chunks, &corpus, LENGTH, false, NULL), FM_OK);
     uint32_t at = 0;
     for (size_t group = 0; group < DOCUMENTS; group += 1000) {
         size_t end = group + 1000 < DOCUMENTS ? group + 1000 : DOCUMENTS;
@@ -288,9 +308,13 @@ static void says_when_there_is_no_room(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cuts_what_is_concatenated),        cmocka_unit_test(drops_the_rest_of_a_thousand),
-        cmocka_unit_test(masks_the_share_asked_for),        cmocka_unit_test(masks_whole_words),
-        cmocka_unit_test(masks_do_not_depend_on_the_batch), cmocka_unit_test(draws_are_independent),
+        cmocka_unit_test(cuts_what_is_concatenated),
+        cmocka_unit_test(keeps_documents_apart_line_by_line),
+        cmocka_unit_test(drops_the_rest_of_a_thousand),
+        cmocka_unit_test(masks_the_share_asked_for),
+        cmocka_unit_test(masks_whole_words),
+        cmocka_unit_test(masks_do_not_depend_on_the_batch),
+        cmocka_unit_test(draws_are_independent),
         cmocka_unit_test(says_when_there_is_no_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -247,7 +247,7 @@ static void chunks_that_are_set_aside_are_not_trained_on(void **state)
     options.aside = 20;
     options.aside_seed = 7;
     fm_chunks chunks;
-    assert_int_equal(fm_chunks_make(&chunks, &corpus, 16, NULL), FM_OK);
+    assert_int_equal(fm_chunks_make(&chunks, &corpus, 16, false, NULL), FM_OK);
     assert_int_equal(chunks.count, 61);
     assert_int_equal(fm_chunks_split(&list, 61, 20, 7, NULL), FM_OK);
     rig *before = open_rig(&options, NULL, 1);
@@ -291,6 +291,35 @@ static void a_loss_that_is_no_number_ends_the_training(void **state)
     assert_int_equal(status, FM_E_FORMAT);
     if (!strstr(err.text, "at step 3 of 12, in batch 3 of its epoch, among chunks 1 to 4")) fail_msg("%s", err.text);
     close_rig(r);
+}
+
+/* An epoch reads all documents whole, and micro-batches of chunks of different lengths add up to the same step. */
+static void documents_stay_apart_line_by_line(void **state)
+{
+    (void)state;
+    corpus.own_starts[1] = 9; /* a shorter one, and a longer one of two chunks */
+    fm_train_options options = usual, cut = usual;
+    options.line_by_line = cut.line_by_line = true;
+    options.phases[0] = (fm_phase){48, DOCUMENTS + 1, 1};
+    cut.phases[0] = options.phases[0];
+    options.micro_tokens = DOCUMENTS * EACH;
+    rig *whole = open_rig(&options, NULL, 1), *parts = open_rig(&cut, NULL, 2);
+    fm_train_report one = step(whole), other = step(parts);
+    assert_int_equal(one.tokens, corpus.tokens);
+    assert_int_equal(other.tokens, corpus.tokens);
+    assert_int_equal(one.masked, other.masked);
+    assert_float_equal(one.loss, other.loss, 1e-5);
+    assert_float_equal(one.norm, other.norm, 1e-4);
+    close_rig(parts);
+    options.aside = 1;
+    fm_error err;
+    fm_trainer *none;
+    assert_int_equal(fm_trainer_create(&none, &whole->config, &whole->parameters, tokenizer, whole->backend, &corpus,
+                                       &options, whole->pointers, &err),
+                     FM_E_ARGUMENT);
+    assert_non_null(strstr(err.text, "line by line"));
+    close_rig(whole);
+    corpus.own_starts[1] = EACH;
 }
 
 /* 61 chunks: seven steps of eight and one of five make an epoch; with phases, lengths change between steps. */
@@ -491,9 +520,9 @@ static void a_checkpoint_of_another_training_is_refused(void **state)
     struct {
         fm_train_options options;
         const char *words;
-    } cases[18];
+    } cases[19];
     size_t count = 0;
-    for (size_t i = 0; i < 18; i++) cases[i].options = usual;
+    for (size_t i = 0; i < 19; i++) cases[i].options = usual;
     cases[count].options.phases[0].end = 13, cases[count++].words = "up to step 13";
     cases[count].options.phases[0].batch = 9, cases[count++].words = "9 chunks of 16";
     cases[count].options.phases[0].length = 24, cases[count++].words = "8 chunks of 24";
@@ -512,6 +541,7 @@ static void a_checkpoint_of_another_training_is_refused(void **state)
     cases[count].options.frozen_embeddings = true, cases[count++].words = "\"frozen embeddings 1\"";
     cases[count].options.frozen_layers = 1, cases[count++].words = "\"frozen layers 1\"";
     cases[count].options.aside = 5, cases[count++].words = "\"5 chunks set aside with seed 0\"";
+    cases[count].options.line_by_line = true, cases[count++].words = "\"line by line\"";
     for (size_t i = 0; i < count; i++) {
         r = open_rig(&cases[i].options, NULL, 1);
         expect_refusal(r, FM_E_ARGUMENT, cases[i].words);
@@ -642,7 +672,7 @@ static void evaluation_masks_are_fixed(void **state)
     fm_chunks chunks;
     const fm_masking masking = {0.15f, false, 42, VOCABULARY, fm_tokenizer_special(tokenizer), FM_BERT_SHARES};
     uint64_t masked = 0, letters = 0;
-    assert_int_equal(fm_chunks_make(&chunks, &corpus, 16, NULL), FM_OK);
+    assert_int_equal(fm_chunks_make(&chunks, &corpus, 16, false, NULL), FM_OK);
     for (uint32_t i = 0; i < chunks.count; i++)
         masked += fm_masked_count(&masking, 0, i, corpus.ids + chunks.starts[i], 16);
     fm_chunks_free(&chunks);
@@ -662,7 +692,7 @@ static void evaluation_masks_are_fixed(void **state)
     /* Fewer chunks, spread over the corpus, keep the masks that they have in all. */
     fm_evaluation some = evaluate(r, &wide, 7, 42);
     masked = 0;
-    assert_int_equal(fm_chunks_make(&chunks, &corpus, 16, NULL), FM_OK);
+    assert_int_equal(fm_chunks_make(&chunks, &corpus, 16, false, NULL), FM_OK);
     for (uint32_t i = 0; i < 7; i++) {
         uint32_t chunk = i * chunks.count / 7;
         masked += fm_masked_count(&masking, 0, chunk, corpus.ids + chunks.starts[chunk], 16);
@@ -682,6 +712,7 @@ int main(void)
         cmocka_unit_test(frozen_parts_stay),
         cmocka_unit_test(chunks_that_are_set_aside_are_not_trained_on),
         cmocka_unit_test(a_loss_that_is_no_number_ends_the_training),
+        cmocka_unit_test(documents_stay_apart_line_by_line),
         cmocka_unit_test(steps_take_chunks_by_epochs_and_phases),
         cmocka_unit_test(the_loss_falls),
         cmocka_unit_test(micro_batches_do_not_change_the_numbers),

@@ -99,6 +99,16 @@ test('masking: its rates and shares, whole words', () => {
   refused(tune('x', '--mask-share', '0.8', '--random-share', '0.3'), 2, /are more than 1 together/);
 });
 
+test('line by line a document is a chunk', () => {
+  write('lines.txt', 'the film was good\n'.repeat(30) + 'bad\n'.repeat(12));
+  const plan = (...more) => json(['train', '--plan', '-m', tiny, '--data', 'lines.txt', '--length', '16', '-q', ...more]).chunks;
+  assert.equal(plan('--line-by-line'), 42);
+  assert.ok(plan() < 42);
+  works(['train', '-m', tiny, '--data', 'lines.txt', '--length', '16', '-q', '-o', 'lines', '--batch', '42', '--steps', '2', '--line-by-line']);
+  const joined = ['train', '-m', tiny, '--data', 'lines.txt', '--length', '16', '-q', '-o', 'lines', '--batch', '42', '--steps', '2', '--resume'];
+  refused(joined, 1, /lines belongs to another training|line by line/);
+});
+
 test('frozen parts stay to the bit', () => {
   const start = tensors('model');
   const changed = (name, ...more) => {
