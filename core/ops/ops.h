@@ -68,6 +68,16 @@ typedef struct fm_ops {
     /* The same for a matrix of type FM_I8: row i holds data[i * cols + j] * scales[i]. */
     fm_status (*import_int8)(fm_backend *b, const int8_t *data, const float *scales, uint32_t rows, uint32_t cols,
                              uint32_t *buffer, fm_error *err);
+    /* A matrix that comes row by row and that the host does not keep, for inference alone: it is held in the form that
+     * products take it in, with f32 products, and nothing else. put() takes each row once, as floats or, for FM_I8, as
+     * int8; scales (rows) are as for import_int8 and may be filled until seal(), which makes the matrix ready and says
+     * its type: FM_F32 also where a product of the integers would not be exact. take() gives a row back, in
+     * the type that it has now. NULL in backends that hold nothing: all but the cpu. */
+    fm_status (*hold)(fm_backend *b, fm_type type, uint32_t rows, uint32_t cols, const float *scales, uint32_t *buffer,
+                      fm_error *err);
+    void (*put)(fm_backend *b, uint32_t buffer, uint32_t row, const void *from);
+    fm_status (*seal)(fm_backend *b, uint32_t buffer, fm_type *type, fm_error *err);
+    void (*take)(fm_backend *b, uint32_t buffer, uint32_t row, void *to);
     void (*release)(fm_backend *b, uint32_t buffer);
 
     /* Host to tensor; the source is free again on return. */

@@ -823,6 +823,108 @@ static void embedding_and_gather(void **state)
     everywhere(check_gather);
 }
 
+/* ---- matrices that come row by row ---- */
+
+/* Rows in any order. Whatever is computed with them has the bits that it has with the matrix in host memory. */
+static fm_tensor hold(rig *r, fm_tensor w, const void *rows, size_t row_size, const float *scales)
+{
+    fm_tensor held = w;
+    assert_int_equal(r->ops->hold(r->backend, w.type, w.rows, w.cols, scales, &held.buffer, NULL), FM_OK);
+    for (uint32_t i = w.rows; i-- > 0;) r->ops->put(r->backend, held.buffer, i, (const uint8_t *)rows + i * row_size);
+    assert_int_equal(r->ops->seal(r->backend, held.buffer, &held.type, NULL), FM_OK);
+    return held;
+}
+
+static void expect_same_linear(rig *r, array x, fm_tensor w, fm_tensor held)
+{
+    array y = random_array(r, x.at.rows, w.rows), other = random_array(r, x.at.rows, w.rows);
+    r->ops->linear(r->backend, y.at, x.at, w, FM_NO_TENSOR, FM_EPILOGUE_NONE, FM_NO_TENSOR);
+    r->ops->linear(r->backend, other.at, x.at, held, FM_NO_TENSOR, FM_EPILOGUE_NONE, FM_NO_TENSOR);
+    fetch(r, y);
+    fetch(r, other);
+    assert_memory_equal(y.x, other.x, size_of(y.at) * sizeof(float));
+    drop_array(r, y);
+    drop_array(r, other);
+}
+
+static void expect_same_embedding(rig *r, fm_tensor w, fm_tensor held)
+{
+    packed p = pack(r);
+    uint32_t ids[400];
+    for (uint32_t t = 0; t < p.tokens; t++) ids[t] = t * 7 % w.rows;
+    array position = random_array(r, LONGEST + 2, w.cols), out = random_array(r, p.tokens, w.cols),
+          other = random_array(r, p.tokens, w.cols);
+    fm_tensor id = words(r, ids, p.tokens, 1);
+    r->ops->embedding(r->backend, out.at, w, position.at, id, &p.of);
+    r->ops->embedding(r->backend, other.at, held, position.at, id, &p.of);
+    fetch(r, out);
+    fetch(r, other);
+    assert_memory_equal(out.x, other.x, size_of(out.at) * sizeof(float));
+    drop_tensor(r, id);
+    drop_array(r, position);
+    drop_array(r, out);
+    drop_array(r, other);
+    unpack(r, &p);
+}
+
+static void check_held_of(rig *r, const uint32_t shape[3])
+{
+    uint32_t m = shape[0], n = shape[1], k = shape[2];
+    array x = random_array(r, m, k), w = random_array(r, n, k);
+    fm_tensor imported = w.at, held = hold(r, w.at, w.x, k * sizeof(float), NULL);
+    assert_int_equal(held.type, FM_F32);
+    assert_int_equal(r->ops->import(r->backend, w.x, size_of(w.at), &imported.buffer, NULL), FM_OK);
+    expect_same_linear(r, x, imported, held);
+    expect_same_embedding(r, w.at, held);
+    float *row = malloc(k * sizeof *row);
+    for (uint32_t i = 0; i < n && row; i++) {
+        r->ops->take(r->backend, held.buffer, i, row);
+        assert_memory_equal(row, w.x + (size_t)i * k, k * sizeof *row);
+    }
+    free(row);
+    drop_tensor(r, imported);
+    drop_tensor(r, held);
+    drop_array(r, x);
+    drop_array(r, w);
+}
+
+static void check_held_int8_of(rig *r, const uint32_t shape[3], int most)
+{
+    uint32_t m = shape[0], n = shape[1], k = shape[2];
+    array x = random_array(r, m, k);
+    int8_matrix w = random_int8(r, n, k, most);
+    fm_tensor held = hold(r, w.at, w.values, k, w.scales);
+    if (most == 63) assert_int_equal(held.type, FM_I8);
+    expect_same_linear(r, x, w.at, held);
+    expect_same_embedding(r, w.at, held);
+    int8_t *row = malloc(k * sizeof(float));
+    for (uint32_t i = 0; i < n && row && held.type == FM_I8; i++) {
+        r->ops->take(r->backend, held.buffer, i, row);
+        assert_memory_equal(row, w.values + (size_t)i * k, k);
+    }
+    free(row);
+    drop_tensor(r, held);
+    drop_array(r, x);
+    drop_int8(r, w);
+}
+
+static void check_held(rig *r)
+{
+    static const uint32_t deep[] = {1, 2, 65601}; /* too deep for sums of 32 bits */
+    for (size_t s = 0; s < SHAPES; s++) {
+        check_held_of(r, product_shapes[s]);
+        check_held_int8_of(r, product_shapes[s], 63);
+        check_held_int8_of(r, product_shapes[s], 127);
+    }
+    check_held_int8_of(r, deep, 127);
+}
+
+static void matrices_that_come_in_rows(void **state)
+{
+    (void)state;
+    everywhere(check_held);
+}
+
 /* ---- the loss ---- */
 
 static void check_loss_of(rig *r, uint32_t rows, uint32_t vocab, float scale)
@@ -1097,13 +1199,21 @@ static void measures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear),          cmocka_unit_test(linear_of_int8),
-        cmocka_unit_test(linear_backward), cmocka_unit_test(bf16_products_are_the_same_on_every_set),
-        cmocka_unit_test(slopes_of_gelu),  cmocka_unit_test(attention),
-        cmocka_unit_test(layer_norm),      cmocka_unit_test(embedding_and_gather),
-        cmocka_unit_test(mlm_loss),        cmocka_unit_test(optimizer),
-        cmocka_unit_test(views_and_reuse), cmocka_unit_test(an_error_waits_for_finish),
-        cmocka_unit_test(forced_sets),     cmocka_unit_test(unknown_sets),
+        cmocka_unit_test(linear),
+        cmocka_unit_test(linear_of_int8),
+        cmocka_unit_test(matrices_that_come_in_rows),
+        cmocka_unit_test(linear_backward),
+        cmocka_unit_test(bf16_products_are_the_same_on_every_set),
+        cmocka_unit_test(slopes_of_gelu),
+        cmocka_unit_test(attention),
+        cmocka_unit_test(layer_norm),
+        cmocka_unit_test(embedding_and_gather),
+        cmocka_unit_test(mlm_loss),
+        cmocka_unit_test(optimizer),
+        cmocka_unit_test(views_and_reuse),
+        cmocka_unit_test(an_error_waits_for_finish),
+        cmocka_unit_test(forced_sets),
+        cmocka_unit_test(unknown_sets),
         cmocka_unit_test(measures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,7 +49,7 @@ bool cpu_scratch(cpu *c, size_t count, size_t floats)
     return true;
 }
 
-static fm_status add_buffer(cpu *c, cpu_buffer buffer, uint32_t *handle, fm_error *err)
+fm_status cpu_add_buffer(cpu *c, cpu_buffer buffer, uint32_t *handle, fm_error *err)
 {
     if (c->count == c->capacity) {
         size_t capacity = c->capacity * 2 + 64;
@@ -69,7 +69,7 @@ static fm_status create(fm_backend *b, size_t elements, uint32_t *buffer, fm_err
     *buffer = 0;
     float *own = fm_alloc(elements, sizeof(float));
     if (!own) return fm_fail_memory(err, elements * sizeof(float), "a buffer of the model");
-    fm_status status = add_buffer(c, (cpu_buffer){.own = own, .elements = elements}, buffer, err);
+    fm_status status = cpu_add_buffer(c, (cpu_buffer){.own = own, .elements = elements}, buffer, err);
     if (status) fm_free(own);
     return status;
 }
@@ -77,7 +77,7 @@ static fm_status create(fm_backend *b, size_t elements, uint32_t *buffer, fm_err
 static fm_status import(fm_backend *b, const float *data, size_t elements, uint32_t *buffer, fm_error *err)
 {
     *buffer = 0;
-    return add_buffer((cpu *)b, (cpu_buffer){.imported = data, .elements = elements}, buffer, err);
+    return cpu_add_buffer((cpu *)b, (cpu_buffer){.imported = data, .elements = elements}, buffer, err);
 }
 
 /* Where the integers would not be exact the matrix becomes floats. */
@@ -88,11 +88,11 @@ static fm_status import_int8(fm_backend *b, const int8_t *data, const float *sca
     size_t elements = (size_t)rows * cols;
     *buffer = 0;
     if (cpu_int8_exact(c->int8, data, rows, cols))
-        return add_buffer(c, (cpu_buffer){.int8 = data, .scales = scales, .elements = elements}, buffer, err);
+        return cpu_add_buffer(c, (cpu_buffer){.int8 = data, .scales = scales, .elements = elements}, buffer, err);
     float *own = fm_alloc(elements, sizeof(float));
     if (!own) return fm_fail_memory(err, elements * sizeof(float), "a matrix of the model");
     for (size_t i = 0; i < rows; i++) cpu_int8_row(cols, own + i * cols, data + i * cols, scales[i]);
-    fm_status status = add_buffer(c, (cpu_buffer){.own = own, .imported = own, .elements = elements}, buffer, err);
+    fm_status status = cpu_add_buffer(c, (cpu_buffer){.own = own, .imported = own, .elements = elements}, buffer, err);
     if (status) fm_free(own);
     return status;
 }
@@ -111,7 +111,7 @@ static void release(fm_backend *b, uint32_t handle)
     free_packed(buffer);
     *buffer = (cpu_buffer){0};
     while (c->count > 1 && !c->buffers[c->count - 1].own && !c->buffers[c->count - 1].imported &&
-           !c->buffers[c->count - 1].int8)
+           !c->buffers[c->count - 1].int8 && !c->buffers[c->count - 1].held)
         c->count--;
 }
 
@@ -163,6 +163,7 @@ static const float *packed_of(cpu *c, fm_tensor w)
 {
     cpu_buffer *buffer = &c->buffers[w.buffer];
     float **packed = &buffer->packed[c->precision];
+    if (buffer->held) return buffer->packed[FM_PRECISION_F32];
     if (!buffer->imported || w.offset != 0 || elements_of(w) != buffer->elements) return NULL;
     if (!*packed) {
         *packed = fm_alloc(cpu_packed_size(c->kernels, c->precision, w.rows, w.cols), sizeof(float));
@@ -200,17 +201,19 @@ static void linear(fm_backend *b, fm_tensor y, fm_tensor x, fm_tensor w, fm_tens
                    fm_tensor pre)
 {
     cpu *c = (cpu *)b;
-    if (c->buffers[w.buffer].int8) {
+    if (c->buffers[w.buffer].int8 || c->buffers[w.buffer].held == CPU_HELD_I8) {
         linear_int8(c, y, x, w, bias, epilogue == FM_EPILOGUE_GELU);
         return;
     }
-    cpu_product p = {.precision = c->precision,
+    const float *packed = packed_of(c, w);
+    bool held = c->buffers[w.buffer].held != CPU_NOT_HELD;
+    cpu_product p = {.precision = held ? FM_PRECISION_F32 : c->precision,
                      .m = x.rows,
                      .n = w.rows,
                      .k = w.cols,
                      .a = {cpu_floats(c, x), x.cols, false},
-                     .b = {cpu_floats(c, w), w.cols, true},
-                     .packed = packed_of(c, w),
+                     .b = {held ? NULL : cpu_floats(c, w), w.cols, true},
+                     .packed = packed,
                      .c = cpu_floats(c, y),
                      .stride = y.cols,
                      .bias = bias.buffer ? cpu_floats(c, bias) : NULL,
@@ -272,6 +275,10 @@ static const fm_ops table = {.name = "cpu",
                              .create = create,
                              .import = import,
                              .import_int8 = import_int8,
+                             .hold = cpu_hold,
+                             .put = cpu_put,
+                             .seal = cpu_seal,
+                             .take = cpu_take,
                              .release = release,
                              .write = write_tensor,
                              .read = read_tensor,
@@ -363,7 +370,7 @@ fm_status fm_cpu_create(fm_backend **backend, const char *instruction_set, int t
     while (!(*int8)->supported()) int8++;
     c->int8 = *int8;
     uint32_t none;
-    status = add_buffer(c, (cpu_buffer){0}, &none, err);
+    status = cpu_add_buffer(c, (cpu_buffer){0}, &none, err);
     if (!status) status = fm_pool_create(&c->pool, threads, err);
     if (status) {
         destroy(&c->backend);

@@ -6,6 +6,9 @@
 #include "ops/cpu/kernels.h"
 #include "ops/ops.h"
 
+/* Whether a matrix is in packed form alone (held.c), and of what. */
+typedef enum cpu_holding { CPU_NOT_HELD, CPU_HELD_F32, CPU_HELD_I8 } cpu_holding;
+
 typedef struct cpu_buffer {
     float *own;            /* NULL if imported or released */
     const float *imported; /* read only */
@@ -15,6 +18,9 @@ typedef struct cpu_buffer {
     const int8_t *int8;
     const float *scales;
     uint8_t *int8_packed;
+    cpu_holding held;
+    bool inexact; /* of int8 that came in rows: products would not be exact */
+    uint32_t rows, cols;
 } cpu_buffer;
 
 /* Packed panels of one side of a product, in memory that grows with what is asked for. */
@@ -52,6 +58,7 @@ const fm_kernels *cpu_find_set(const char *name);
 /* Where a tensor's numbers are. */
 float *cpu_floats(const cpu *c, fm_tensor x);
 uint32_t *cpu_words(const cpu *c, fm_tensor x);
+fm_status cpu_add_buffer(cpu *c, cpu_buffer buffer, uint32_t *handle, fm_error *err);
 /* Keeps the first error for finish(). */
 void cpu_fail_memory(cpu *c, size_t bytes);
 /* Makes room for `count` pieces of `floats` each in scratch; false (and the error kept) if memory lacks. */
@@ -90,6 +97,9 @@ void cpu_mixed(cpu *c, const cpu_product *p);
 bool cpu_panels_reserve(cpu *c, cpu_panels *panels, size_t words);
 size_t cpu_packed_size(const fm_kernels *kernels, fm_precision precision, size_t n, size_t k);
 void cpu_pack(cpu *c, fm_precision precision, float *packed, cpu_matrix b, size_t n, size_t k);
+/* A row of w = b^T, of n and each of k numbers, in f32: into the packed form, which cpu_pack makes of all, and back. */
+void cpu_pack_row(const fm_kernels *kernels, float *packed, const float *from, size_t row, size_t n, size_t k);
+void cpu_unpack_row(const fm_kernels *kernels, float *to, const float *packed, size_t row, size_t n, size_t k);
 /* On one thread with memory of the caller: cpu_small_size() floats. No bias, no gelu, nothing packed. */
 size_t cpu_small_size(const fm_kernels *kernels, fm_precision precision, size_t m, size_t n, size_t k);
 void cpu_gemm_small(const fm_kernels *kernels, const cpu_product *p, float *memory);
@@ -111,10 +121,23 @@ typedef struct cpu_int8_product {
 bool cpu_int8_exact(const fm_int8_kernels *kernels, const int8_t *weights, size_t rows, size_t cols);
 size_t cpu_int8_packed_size(const fm_int8_kernels *kernels, size_t rows, size_t cols);
 void cpu_int8_pack(cpu *c, uint8_t *packed, const int8_t *weights, size_t rows, size_t cols);
+/* A row into the packed form, of which every byte is the kernels' offset before, and back. */
+void cpu_int8_pack_row(const fm_int8_kernels *kernels, uint8_t *packed, const int8_t *from, size_t row, size_t cols);
+void cpu_int8_unpack_row(const fm_int8_kernels *kernels, int8_t *to, const uint8_t *packed, size_t row, size_t cols);
 /* Over the whole pool. */
 void cpu_int8_linear(cpu *c, const cpu_int8_product *p);
 /* to = from * scale */
 void cpu_int8_row(size_t n, float *to, const int8_t *from, float scale);
+
+/* ---- held.c ---- */
+
+/* A row of a matrix that is held, as floats. */
+void cpu_held_row(const cpu *c, const cpu_buffer *buffer, size_t row, float *to);
+fm_status cpu_hold(fm_backend *b, fm_type type, uint32_t rows, uint32_t cols, const float *scales, uint32_t *handle,
+                   fm_error *err);
+void cpu_put(fm_backend *b, uint32_t handle, uint32_t row, const void *from);
+fm_status cpu_seal(fm_backend *b, uint32_t handle, fm_type *type, fm_error *err);
+void cpu_take(fm_backend *b, uint32_t handle, uint32_t row, void *to);
 
 /* ---- rows.c and attention.c: entries of the table ---- */
 

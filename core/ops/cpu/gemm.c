@@ -216,11 +216,39 @@ static void whole_task(void *context, size_t index, int worker)
     }
 }
 
+/* Where a line has its first word of the part of k from `at`; the others follow at distances of nr. In f32, a word is a
+ * number. */
+static size_t packed_place(const fm_product_kernels *kernels, size_t line, size_t n, size_t k, size_t at)
+{
+    size_t nr = kernels->nr, words = words_of(kernels, smaller(depth_of(kernels, k), k - at));
+    return words_of(kernels, at) * round_up(n, nr) + line / nr * nr * words + line % nr;
+}
+
 void cpu_pack(cpu *c, fm_precision precision, float *packed, cpu_matrix b, size_t n, size_t k)
 {
     const fm_product_kernels *kernels = &c->kernels->products[precision];
     whole x = {kernels, packed, b, n, k, depth_of(kernels, k)};
     fm_pool_run(c->pool, round_up(n, kernels->nr) / kernels->nr, whole_task, &x);
+}
+
+void cpu_pack_row(const fm_kernels *all, float *packed, const float *from, size_t row, size_t n, size_t k)
+{
+    const fm_product_kernels *kernels = &all->products[FM_PRECISION_F32];
+    size_t depth = depth_of(kernels, k);
+    for (size_t at = 0; at < k; at += depth) {
+        float *to = packed + packed_place(kernels, row, n, k, at);
+        for (size_t i = 0; i < smaller(depth, k - at); i++) to[i * kernels->nr] = from[at + i];
+    }
+}
+
+void cpu_unpack_row(const fm_kernels *all, float *to, const float *packed, size_t row, size_t n, size_t k)
+{
+    const fm_product_kernels *kernels = &all->products[FM_PRECISION_F32];
+    size_t depth = depth_of(kernels, k);
+    for (size_t at = 0; at < k; at += depth) {
+        const float *from = packed + packed_place(kernels, row, n, k, at);
+        for (size_t i = 0; i < smaller(depth, k - at); i++) to[at + i] = from[i * kernels->nr];
+    }
 }
 
 /* ---- small products on one thread ---- */

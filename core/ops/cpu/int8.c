@@ -28,6 +28,22 @@ size_t cpu_int8_packed_size(const fm_int8_kernels *kernels, size_t rows, size_t 
     return round_up(rows, kernels->nr) * round_up(cols, UNIT);
 }
 
+void cpu_int8_pack_row(const fm_int8_kernels *kernels, uint8_t *packed, const int8_t *from, size_t row, size_t cols)
+{
+    size_t nr = kernels->nr, whole = cols / 4 * 4;
+    uint8_t *to = packed + row / nr * nr * round_up(cols, UNIT) + row % nr * 4, offset = (uint8_t)kernels->offset;
+    for (size_t k = 0; k < whole; k += 4, to += 4 * nr)
+        for (size_t i = 0; i < 4; i++) to[i] = (uint8_t)((uint8_t)from[k + i] + offset);
+    for (size_t k = whole; k < cols; k++) to[k - whole] = (uint8_t)((uint8_t)from[k] + offset);
+}
+
+void cpu_int8_unpack_row(const fm_int8_kernels *kernels, int8_t *to, const uint8_t *packed, size_t row, size_t cols)
+{
+    size_t nr = kernels->nr;
+    const uint8_t *from = packed + row / nr * nr * round_up(cols, UNIT) + row % nr * 4;
+    for (size_t k = 0; k < cols; k++) to[k] = (int8_t)(from[k / 4 * 4 * nr + k % 4] - kernels->offset);
+}
+
 typedef struct packing {
     const fm_int8_kernels *kernels;
     const int8_t *weights;
@@ -42,14 +58,8 @@ static void pack_task(void *context, size_t index, int worker)
     size_t nr = x->kernels->nr, depth = round_up(x->cols, UNIT), first = index * nr;
     uint8_t *panel = x->to + first * depth, offset = (uint8_t)x->kernels->offset;
     memset(panel, offset, nr * depth);
-    for (size_t j = 0; j < smaller(nr, x->rows - first); j++) {
-        const int8_t *row = x->weights + (first + j) * x->cols;
-        uint8_t *to = panel + 4 * j;
-        size_t whole = x->cols / 4 * 4;
-        for (size_t k = 0; k < whole; k += 4, to += 4 * nr)
-            for (size_t i = 0; i < 4; i++) to[i] = (uint8_t)((uint8_t)row[k + i] + offset);
-        for (size_t i = whole; i < x->cols; i++) to[i - whole] = (uint8_t)((uint8_t)row[i] + offset);
-    }
+    for (size_t row = first; row < smaller(first + nr, x->rows); row++)
+        cpu_int8_pack_row(x->kernels, x->to, x->weights + row * x->cols, row, x->cols);
 }
 
 void cpu_int8_pack(cpu *c, uint8_t *packed, const int8_t *weights, size_t rows, size_t cols)

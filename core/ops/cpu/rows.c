@@ -45,7 +45,7 @@ typedef struct embed {
     size_t rows, width, segments, sequences;
     float *out, *d_word, *d_position;
     const float *word, *position, *d_out;
-    const cpu_buffer *int8; /* the words as int8, instead of word */
+    const cpu_buffer *words; /* as int8, or packed, instead of word */
     const uint32_t *ids, *place, *order, *ends, *starts;
 } embed;
 
@@ -57,8 +57,9 @@ static void embed_task(void *context, size_t index, int worker)
     for (size_t t = index * CHUNK; t < end; t++) {
         float *out = x->out + t * x->width;
         size_t id = x->ids[t];
-        if (x->int8) cpu_int8_row(x->width, out, x->int8->int8 + id * x->width, x->int8->scales[id]);
-        else memcpy(out, x->word + id * x->width, x->width * sizeof(float));
+        if (!x->words) memcpy(out, x->word + id * x->width, x->width * sizeof(float));
+        else if (x->words->held) cpu_held_row(x->cpu, x->words, id, out);
+        else cpu_int8_row(x->width, out, x->words->int8 + id * x->width, x->words->scales[id]);
         x->cpu->kernels->add(x->width, out, x->position + x->place[2 * t + 1] * x->width);
     }
 }
@@ -67,13 +68,14 @@ void cpu_embedding(fm_backend *b, fm_tensor out, fm_tensor word, fm_tensor posit
                    const fm_packing *packing)
 {
     cpu *c = (cpu *)b;
-    bool int8 = c->buffers[word.buffer].int8 != NULL;
+    const cpu_buffer *words = &c->buffers[word.buffer];
+    bool floats = !words->int8 && !words->held;
     embed x = {.cpu = c,
                .rows = out.rows,
                .width = out.cols,
                .out = cpu_floats(c, out),
-               .word = int8 ? NULL : cpu_floats(c, word),
-               .int8 = int8 ? &c->buffers[word.buffer] : NULL,
+               .word = floats ? cpu_floats(c, word) : NULL,
+               .words = floats ? NULL : words,
                .position = cpu_floats(c, position),
                .ids = cpu_words(c, ids),
                .place = cpu_words(c, packing->place)};
