@@ -145,7 +145,7 @@ int api_use_gpu(uint32_t number, uint32_t limit)
 {
     fm_backend *backend = NULL;
     fm_status status = have_service() ? FM_OK : problem.status;
-    if (!status && limit > 0) status = fm_webgpu_create(&backend, limit, &problem);
+    if (!status && limit > 0) status = fm_webgpu_create(&backend, limit, false, &problem);
     if (!status) status = fm_service_use(service, number, backend, &problem);
     return !status;
 }

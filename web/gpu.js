@@ -265,6 +265,7 @@ class Player {
 
   /** @param {Uint32Array} list @param {Map<number, Uint8Array>} [data] */
   #run(list, data) {
+    if (list.length === 0) this.#submit();
     for (const at of commands(list)) {
       const [, a, b, c, d, e] = list.subarray(at, at + 6);
       switch (list[at]) {

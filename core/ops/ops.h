@@ -90,6 +90,8 @@ typedef struct fm_ops {
      * FM_PENDING until all reads are done: the caller returns to its host, which waits, and asks again. More may be
      * asked of the backend in between. */
     fm_status (*finish)(fm_backend *b, fm_error *err);
+    /* Only where operations go on beside the caller, else NULL: begins what was asked for so far. */
+    void (*submit)(fm_backend *b);
 
     void (*zero)(fm_backend *b, fm_tensor x);
 
@@ -171,8 +173,9 @@ double fm_cpu_peak_int8(fm_backend *backend);
 double fm_cpu_bandwidth(fm_backend *backend);
 
 /* The webgpu backend (WebAssembly only), which appends commands to lists that the host plays; see
- * core/ops/webgpu/webgpu.h. limit: bytes of a binding at most. */
-fm_status fm_webgpu_create(fm_backend **backend, uint32_t limit, fm_error *err);
+ * core/ops/webgpu/webgpu.h. limit: bytes of a binding at most. waits: the host waits in finish(), which then is never
+ * pending. */
+fm_status fm_webgpu_create(fm_backend **backend, uint32_t limit, bool waits, fm_error *err);
 
 /* The recording backend (tests): executes nothing, writes one line an operation. The text lives as long as the
  * backend. */

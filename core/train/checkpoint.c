@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const names[] = {"values", "first_moment", "second_moment"};
-static const fm_state states[] = {FM_STATE_VALUES, FM_STATE_FIRST, FM_STATE_SECOND};
+static const char *const names[TRAINER_STATES] = {"values", "first_moment", "second_moment"};
 
 /* Everything that changes what a step does, as items of text that each end in ";": a checkpoint only fits a training
  * with the same. The size of micro-batches and the number of threads are not among them. */
@@ -77,31 +76,23 @@ static const char *const keys[] = {"fillmask.training", "step", "tokens", "gener
 
 fm_status fm_checkpoint_save(fm_trainer *t, const char *path, fm_error *err)
 {
-    if (t->backend->ops->later)
-        return fm_fail(err, FM_E_UNSUPPORTED,
-                       "%s cannot be written: a backend that answers later saves no checkpoints.", path);
     size_t elements = (size_t)t->parameters->elements;
-    float *arrays[3] = {0};
-    fm_stored_tensor tensors[3];
-    fm_status status = FM_OK;
-    for (size_t i = 0; i < 3 && !status; i++) {
-        arrays[i] = fm_alloc(elements, sizeof(float));
-        if (!arrays[i]) {
-            status = fm_fail_memory(err, elements * sizeof(float), "a checkpoint");
-            break;
-        }
-        fm_network_read_state(t->network, states[i], arrays[i]);
+    const float *found;
+    if (t->running && t->updated)
+        return fm_fail(err, FM_E_ARGUMENT, "%s cannot be written while the update of a step is under way.", path);
+    fm_stored_tensor tensors[TRAINER_STATES];
+    fm_status status = trainer_fetch(t, TRAINER_STATES, &found, err);
+    if (status) return status;
+    for (size_t i = 0; i < TRAINER_STATES; i++)
         tensors[i] = (fm_stored_tensor){.name = names[i],
                                         .type = FM_STORED_F32,
                                         .rank = 1,
                                         .shape = {elements},
-                                        .data = (const uint8_t *)arrays[i],
+                                        .data = (const uint8_t *)(found + i * elements),
                                         .size = elements * sizeof(float)};
-    }
-    if (!status) status = t->backend->ops->finish(t->backend, err);
     fm_buffer training = {0};
     describe(t, &training);
-    if (!status && training.failed) status = fm_fail_memory(err, training.size, "a checkpoint");
+    if (training.failed) status = fm_fail_memory(err, training.size, "a checkpoint");
     uint64_t order = 0;
     if (!status) status = trainer_order_hash(t, &order, err);
     if (!status) {
@@ -115,12 +106,12 @@ fm_status fm_checkpoint_save(fm_trainer *t, const char *path, fm_error *err)
         fm_stored_note notes[NOTES];
         for (size_t i = 0; i < NOTES; i++) notes[i] = (fm_stored_note){keys[i], values[i]};
         uint64_t hash = hash_notes(notes, NOTE_HASH);
-        for (size_t i = 0; i < 3; i++) hash = hash_numbers(hash, arrays[i], tensors[i].size);
+        for (size_t i = 0; i < TRAINER_STATES; i++) hash = hash_numbers(hash, tensors[i].data, tensors[i].size);
         snprintf(hash_text, sizeof hash_text, "%016llx", (unsigned long long)hash);
-        status = fm_safetensors_write(path, tensors, 3, notes, NOTES, err);
+        status = fm_safetensors_write(path, tensors, TRAINER_STATES, notes, NOTES, err);
     }
     fm_buffer_free(&training);
-    for (size_t i = 0; i < 3; i++) fm_free(arrays[i]);
+    trainer_drop_fetched(t);
     return status;
 }
 
@@ -135,7 +126,7 @@ static fm_status check_tensor(const fm_trainer *t, const fm_safetensors *file, s
     for (size_t i = 0; i < x->size; i += sizeof(float)) {
         float value;
         memcpy(&value, x->data + i, sizeof value);
-        if (!isfinite(value) || (states[index] == FM_STATE_SECOND && value < 0.0f))
+        if (!isfinite(value) || (trainer_states[index] == FM_STATE_SECOND && value < 0.0f))
             return fm_fail(err, FM_E_FORMAT, "%s is damaged: its tensor \"%s\" holds %g.", path, names[index],
                            (double)value);
     }
@@ -146,7 +137,7 @@ static fm_status check_tensor(const fm_trainer *t, const fm_safetensors *file, s
 static fm_status check_hash(const fm_safetensors *file, const fm_stored_note *notes, const char *path, fm_error *err)
 {
     uint64_t hash = hash_notes(notes, NOTE_HASH);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < TRAINER_STATES; i++) {
         const fm_stored_tensor *x = fm_safetensors_find(file, names[i]);
         if (x) hash = hash_numbers(hash, x->data, x->size);
     }
@@ -170,7 +161,7 @@ static fm_status check(fm_trainer *t, const fm_safetensors *file, const fm_store
     if (mine.failed) status = fm_fail_memory(err, mine.size, "a checkpoint");
     else if (strcmp(mine.data, theirs) != 0) status = refuse_other(path, theirs, mine.data, err);
     fm_buffer_free(&mine);
-    for (size_t i = 0; i < 3 && !status; i++) status = check_tensor(t, file, i, path, err);
+    for (size_t i = 0; i < TRAINER_STATES && !status; i++) status = check_tensor(t, file, i, path, err);
     return status;
 }
 
@@ -197,11 +188,13 @@ fm_status fm_checkpoint_load(fm_trainer *t, const char *path, fm_error *err)
     size_t elements = (size_t)t->parameters->elements;
     float *array = status ? NULL : fm_alloc(elements, sizeof(float));
     if (!status && !array) status = fm_fail_memory(err, elements * sizeof(float), "a checkpoint");
-    for (size_t i = 0; i < 3 && !status; i++) {
+    if (!status) trainer_forget_reads(t);
+    for (size_t i = 0; i < TRAINER_STATES && !status; i++) {
         memcpy(array, fm_safetensors_find(file, names[i])->data, elements * sizeof(float));
-        fm_network_write_state(t->network, states[i], array);
+        fm_network_write_state(t->network, trainer_states[i], array);
     }
     if (!status) status = t->backend->ops->finish(t->backend, err);
+    if (status == FM_PENDING) status = FM_OK; /* what is asked for later finds it there */
     if (!status) status = trainer_go_to(t, step, tokens, err);
     if (!status) status = trainer_order_hash(t, &order, err);
     if (!status && order != strtoull(notes[NOTE_ORDER].value, NULL, 16))

@@ -264,13 +264,14 @@ uint64_t fm_trainer_steps(const fm_trainer *trainer); /* of the whole training *
  * called when all steps are made. */
 fm_status fm_trainer_advance(fm_trainer *trainer, bool *stepped, fm_error *err);
 const fm_train_report *fm_trainer_report(const fm_trainer *trainer);
-/* The values as they are: `to` has fm_parameters.elements floats. */
+/* The values as they are: `to` has fm_parameters.elements floats. After FM_PENDING, as for checkpoints. */
 fm_status fm_trainer_values(fm_trainer *trainer, float *to, fm_error *err);
 
 /* A checkpoint is one file with values, moments, step, generator and data order, replaced as a whole. A training
  * resumed from it goes on as if it had not stopped, on any machine with the same instruction set. Loading refuses a
  * file whose content does not have the hash that it names (FM_E_FORMAT), one of another model, or one made with options
- * that change what a step does (FM_E_ARGUMENT). */
+ * that change what a step does (FM_E_ARGUMENT). After FM_PENDING, saving goes on when it is asked for again before the
+ * next step; while fm_trainer_advance() is pending it is refused. */
 fm_status fm_checkpoint_save(fm_trainer *trainer, const char *path, fm_error *err);
 fm_status fm_checkpoint_load(fm_trainer *trainer, const char *path, fm_error *err);
 

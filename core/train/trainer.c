@@ -143,24 +143,30 @@ fm_status fm_trainer_create(fm_trainer **trainer, const fm_config *config, const
     return FM_OK;
 }
 
-/* What a backend that answers later would still write. */
-static void forget_reads(fm_trainer *t)
+void trainer_drop_fetched(fm_trainer *t)
+{
+    size_t size = (size_t)t->parameters->elements * t->fetched_states * sizeof *t->fetched;
+    if (t->fetched) t->backend->ops->forget(t->backend, t->fetched, size);
+    fm_free(t->fetched);
+    t->fetched = NULL;
+}
+
+void trainer_forget_reads(fm_trainer *t)
 {
     const fm_ops *ops = t->backend->ops;
     ops->forget(t->backend, t->losses, (size_t)t->loss_room * 2 * sizeof *t->losses);
     ops->forget(t->backend, &t->squares, sizeof t->squares);
-    if (t->fetched) ops->forget(t->backend, t->fetched, (size_t)t->parameters->elements * sizeof *t->fetched);
+    trainer_drop_fetched(t);
 }
 
 void fm_trainer_destroy(fm_trainer *t)
 {
     if (!t) return;
     end_phase(t);
-    forget_reads(t);
+    trainer_forget_reads(t);
     fm_network_destroy(t->network);
     fm_collator_free(&t->collator);
     free(t->losses);
-    fm_free(t->fetched);
     free(t);
 }
 
@@ -330,8 +336,11 @@ static fm_status end_batch(fm_trainer *t, fm_error *err)
     fm_network_read_losses(t->network, t->losses + 2 * t->read);
     uint64_t begin = t->read;
     t->read += t->collator.batch.masked;
+    if (t->backend->ops->submit) { /* nobody waits for one by one; end_step() takes them all */
+        t->backend->ops->submit(t->backend);
+        return FM_OK;
+    }
     fm_status status = t->backend->ops->finish(t->backend, err);
-    if (status == FM_PENDING) return FM_OK; /* end_step() takes them all */
     if (status) return status;
     double loss = sum_losses(t, begin);
     t->loss += loss;
@@ -356,7 +365,7 @@ static fm_status end_step(fm_trainer *t, fm_error *err)
     }
     fm_status status = t->backend->ops->finish(t->backend, err);
     if (status) return status;
-    if (t->backend->ops->later) t->loss = sum_losses(t, 0);
+    if (t->backend->ops->submit) t->loss = sum_losses(t, 0);
     if (!isfinite(t->loss)) return refuse_loss(t, t->first, t->loss / (double)t->read, err);
     uint64_t done = step_in_phase(t) + 1;
     t->report.epoch = (double)done / epoch_steps(t);
@@ -389,20 +398,36 @@ const fm_train_report *fm_trainer_report(const fm_trainer *t)
     return &t->report;
 }
 
+const fm_state trainer_states[] = {FM_STATE_VALUES, FM_STATE_FIRST, FM_STATE_SECOND};
+
+fm_status trainer_fetch(fm_trainer *t, size_t count, const float **found, fm_error *err)
+{
+    size_t elements = (size_t)t->parameters->elements, all;
+    if (t->fetched && (t->fetched_states != count || t->fetched_step != t->step)) trainer_drop_fetched(t);
+    if (!t->fetched) {
+        t->fetched = fm_size_mul(elements, count, &all) ? fm_alloc(all, sizeof *t->fetched) : NULL;
+        if (!t->fetched) return fm_fail_memory(err, elements * sizeof *t->fetched, "the state of a training");
+        t->fetched_states = count;
+        t->fetched_step = t->step;
+        for (size_t i = 0; i < count; i++)
+            fm_network_read_state(t->network, trainer_states[i], t->fetched + i * elements);
+    }
+    *found = t->fetched;
+    fm_status status = t->backend->ops->finish(t->backend, err);
+    if (status && status != FM_PENDING) trainer_drop_fetched(t);
+    return status;
+}
+
 fm_status fm_trainer_values(fm_trainer *t, float *to, fm_error *err)
 {
-    size_t elements = (size_t)t->parameters->elements;
-    bool later = t->backend->ops->later;
-    if (later && !t->fetched) {
-        t->fetched = fm_alloc(elements, sizeof *t->fetched);
-        if (!t->fetched) return fm_fail_memory(err, elements * sizeof *t->fetched, "the weights");
-        fm_network_read_state(t->network, FM_STATE_VALUES, t->fetched);
+    const float *found;
+    if (!t->backend->ops->later) {
+        fm_network_read_state(t->network, FM_STATE_VALUES, to);
+        return t->backend->ops->finish(t->backend, err);
     }
-    if (!later) fm_network_read_state(t->network, FM_STATE_VALUES, to);
-    fm_status status = t->backend->ops->finish(t->backend, err);
-    if (!later || status == FM_PENDING) return status;
-    if (!status) memcpy(to, t->fetched, elements * sizeof *to);
-    fm_free(t->fetched);
-    t->fetched = NULL;
-    return status;
+    fm_status status = trainer_fetch(t, 1, &found, err);
+    if (status) return status;
+    memcpy(to, found, (size_t)t->parameters->elements * sizeof *to);
+    trainer_drop_fetched(t);
+    return FM_OK;
 }

@@ -18,7 +18,9 @@ struct fm_trainer {
     uint64_t loss_room; /* masked rows */
     uint64_t read;      /* masked rows of the micro-batches so far */
     float squares;      /* of the norm of the step's gradients */
-    float *fetched;     /* values on their way from a backend that answers later */
+    float *fetched;     /* states on their way from the backend, one after the other */
+    size_t fetched_states;
+    uint64_t fetched_step; /* that they are of */
 
     /* the phase that the next step belongs to */
     size_t phase;
@@ -44,5 +46,15 @@ struct fm_trainer {
 fm_status trainer_go_to(fm_trainer *t, uint64_t step, uint64_t tokens, fm_error *err);
 /* Of the order of the chunks in the epoch that the next step belongs to (trainer.c). */
 fm_status trainer_order_hash(fm_trainer *t, uint64_t *hash, fm_error *err);
+
+/* The states of a network that a checkpoint has, values first. */
+#define TRAINER_STATES 3
+extern const fm_state trainer_states[TRAINER_STATES];
+/* Reads the first `count` of them: *found has them one after the other, until trainer_drop_fetched() or another step.
+ * After FM_PENDING the same call goes on (trainer.c). */
+fm_status trainer_fetch(fm_trainer *t, size_t count, const float **found, fm_error *err);
+void trainer_drop_fetched(fm_trainer *t);
+/* Gives up what a backend that answers later would still write. */
+void trainer_forget_reads(fm_trainer *t);
 
 #endif

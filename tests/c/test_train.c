@@ -94,7 +94,7 @@ static const fm_train_options usual = {.phases = {{16, 8, 12}},
                                        .seed = 42,
                                        .micro_tokens = 64};
 
-static rig *open_rig(const fm_train_options *options, const char *set, int threads)
+static rig *open_with(const fm_train_options *options, fm_backend *backend)
 {
     fm_error err = {.text = ""};
     rig *r = calloc(1, sizeof *r);
@@ -106,11 +106,18 @@ static rig *open_rig(const fm_train_options *options, const char *set, int threa
     assert_true(r->values && r->pointers);
     assert_int_equal(fm_initialise(r->values, &config, &r->parameters, 1, false, NULL, NULL), FM_OK);
     for (size_t i = 0; i < r->parameters.count; i++) r->pointers[i] = r->values + r->parameters.list[i].offset;
-    assert_int_equal(fm_cpu_create(&r->backend, set, threads, NULL), FM_OK);
+    r->backend = backend;
     if (fm_trainer_create(&r->trainer, &r->config, &r->parameters, tokenizer, r->backend, &corpus, options, r->pointers,
                           &err))
         fail_msg("%s", err.text);
     return r;
+}
+
+static rig *open_rig(const fm_train_options *options, const char *set, int threads)
+{
+    fm_backend *backend;
+    assert_int_equal(fm_cpu_create(&backend, set, threads, NULL), FM_OK);
+    return open_with(options, backend);
 }
 
 static void close_rig(rig *r)
@@ -497,6 +504,123 @@ static void a_checkpoint_goes_on_bit_for_bit(void **state)
     unlink(file("checkpoint"));
 }
 
+/* ---- a backend that answers later ---- */
+
+#define MOST_READS 64
+
+/* Its reads are there when finish() has been asked three times; made of the cpu's by another table. */
+static struct later {
+    const fm_ops *cpu;
+    fm_ops ops;
+    struct later_read {
+        void *to, *data;
+        size_t size;
+    } reads[MOST_READS];
+    size_t count, asked;
+} later;
+
+static void read_later(fm_backend *b, fm_tensor from, void *to)
+{
+    size_t size = (size_t)from.rows * from.cols * sizeof(float);
+    assert_true(later.count < MOST_READS);
+    struct later_read *r = &later.reads[later.count++];
+    *r = (struct later_read){to, malloc(size), size};
+    assert_non_null(r->data);
+    later.cpu->read(b, from, r->data);
+}
+
+static void forget_later(fm_backend *b, const void *memory, size_t size)
+{
+    size_t kept = 0;
+    (void)b;
+    for (size_t i = 0; i < later.count; i++) {
+        struct later_read r = later.reads[i];
+        if ((char *)r.to >= (const char *)memory && (char *)r.to < (const char *)memory + size) free(r.data);
+        else later.reads[kept++] = r;
+    }
+    later.count = kept;
+}
+
+static fm_status finish_later(fm_backend *b, fm_error *err)
+{
+    if (later.count > 0 && ++later.asked % 3 != 0) return FM_PENDING;
+    for (size_t i = 0; i < later.count; i++) {
+        memcpy(later.reads[i].to, later.reads[i].data, later.reads[i].size);
+        free(later.reads[i].data);
+    }
+    later.count = 0;
+    return later.cpu->finish(b, err);
+}
+
+static void submit_later(fm_backend *b)
+{
+    (void)b;
+}
+
+static rig *open_later(const fm_train_options *options)
+{
+    fm_backend *backend;
+    assert_int_equal(fm_cpu_create(&backend, NULL, 1, NULL), FM_OK);
+    later = (struct later){.cpu = backend->ops, .ops = *backend->ops};
+    later.ops.later = true;
+    later.ops.read = read_later;
+    later.ops.forget = forget_later;
+    later.ops.finish = finish_later;
+    later.ops.submit = submit_later;
+    backend->ops = &later.ops;
+    return open_with(options, backend);
+}
+
+static void step_later(rig *r)
+{
+    bool stepped = false;
+    while (!stepped) {
+        fm_status status = fm_trainer_advance(r->trainer, &stepped, NULL);
+        assert_true(status == FM_OK || status == FM_PENDING);
+    }
+}
+
+static int save_later(rig *r, const char *path)
+{
+    int pending = 0;
+    fm_status status;
+    while ((status = fm_checkpoint_save(r->trainer, path, NULL)) == FM_PENDING) pending++;
+    assert_int_equal(status, FM_OK);
+    return pending;
+}
+
+/* The values may be asked for, and something else before they are there. */
+static void checkpoints_go_between_backends_that_answer_at_once_and_later(void **state)
+{
+    (void)state;
+    rig *whole = open_rig(&usual, NULL, 1), *at_once = open_rig(&usual, NULL, 1), *first = open_later(&usual);
+    for (int s = 0; s < 12; s++) step(whole);
+    for (int s = 0; s < 3; s++) step_later(first);
+    assert_int_equal(fm_trainer_values(first->trainer, first->values, NULL), FM_PENDING);
+    assert_int_equal(save_later(first, file("checkpoint")), 1);
+    assert_int_equal(fm_checkpoint_load(at_once->trainer, file("checkpoint"), NULL), FM_OK);
+    fm_status status;
+    while ((status = fm_trainer_values(first->trainer, first->values, NULL)) == FM_PENDING) continue;
+    assert_int_equal(status, FM_OK);
+    assert_memory_equal(first->values, values_of(at_once), first->parameters.elements * sizeof(float));
+    for (int s = 3; s < 5; s++) step(at_once);
+    assert_int_equal(fm_checkpoint_save(at_once->trainer, file("checkpoint"), NULL), FM_OK);
+    bool stepped = false; /* into the fourth step, whose answers are then given up */
+    while ((status = fm_trainer_advance(first->trainer, &stepped, NULL)) == FM_OK) assert_false(stepped);
+    assert_int_equal(status, FM_PENDING);
+    assert_int_equal(fm_checkpoint_save(first->trainer, file("refused"), NULL), FM_E_ARGUMENT);
+    assert_int_equal(fm_checkpoint_load(first->trainer, file("checkpoint"), NULL), FM_OK);
+    assert_int_equal(fm_trainer_report(first->trainer)->step, 5);
+    for (int s = 5; s < 12; s++) step_later(first);
+    while ((status = fm_trainer_values(first->trainer, first->values, NULL)) == FM_PENDING) continue;
+    assert_int_equal(status, FM_OK);
+    assert_memory_equal(first->values, values_of(whole), first->parameters.elements * sizeof(float));
+    close_rig(first);
+    close_rig(at_once);
+    close_rig(whole);
+    unlink(file("checkpoint"));
+}
+
 static void expect_refusal(rig *r, fm_status status, const char *words)
 {
     fm_error err = {.text = ""};
@@ -720,6 +844,7 @@ int main(void)
         cmocka_unit_test(mixed_precision_follows_f32),
         cmocka_unit_test(the_seed_matters),
         cmocka_unit_test(a_checkpoint_goes_on_bit_for_bit),
+        cmocka_unit_test(checkpoints_go_between_backends_that_answer_at_once_and_later),
         cmocka_unit_test(a_checkpoint_of_another_training_is_refused),
         cmocka_unit_test(a_damaged_checkpoint_is_refused),
         cmocka_unit_test(options_out_of_range_are_refused),

@@ -478,7 +478,7 @@ void test_run(size_t index, uint32_t limit)
 {
     fm_error err = {0};
     memset(&rig, 0, sizeof rig);
-    if (fm_cpu_create(&rig.backends[0], "scalar", 1, &err) || fm_webgpu_create(&rig.backends[1], limit, &err))
+    if (fm_cpu_create(&rig.backends[0], "scalar", 1, &err) || fm_webgpu_create(&rig.backends[1], limit, false, &err))
         __builtin_trap();
     for (rig.side = 0; rig.side < 2; rig.side++) {
         rig.b = rig.backends[rig.side];

@@ -8,9 +8,10 @@
 
 #define INLINE 1024 /* words that are copied into the list; what is longer is read at once */
 
-/* The host's. gpu is any number that is another one for every backend. */
+/* The host's. gpu is any number that is another one for every backend. A list of no words begins all before it. */
 extern void gpu_play(uintptr_t gpu, const uint32_t *list, size_t words);
-/* 0: all that was read is in place; 1: not yet; 2: it failed, and `text` says why. */
+/* 0: all that was read is in place; 1: not yet, which a host that waits never says; 2: it failed, and `text` says why.
+ */
 extern int gpu_finish(uintptr_t gpu, char *text, size_t room);
 extern void gpu_close(uintptr_t gpu);
 
@@ -160,6 +161,12 @@ static fm_status finish(fm_backend *b, fm_error *err)
     }
 }
 
+static void submit(fm_backend *b)
+{
+    flush((gpu *)b);
+    gpu_play((uintptr_t)b, NULL, 0);
+}
+
 void gpu_zero(fm_backend *b, fm_tensor x)
 {
     command((gpu *)b, GPU_ZERO, (uint32_t[]){x.buffer, place_of(x), bytes_of(x)}, 3);
@@ -289,7 +296,6 @@ static void destroy(fm_backend *b)
 }
 
 static const fm_ops table = {.name = "webgpu",
-                             .later = true,
                              .destroy = destroy,
                              .create = create,
                              .import = import,
@@ -299,6 +305,7 @@ static const fm_ops table = {.name = "webgpu",
                              .read = read_tensor,
                              .forget = forget,
                              .finish = finish,
+                             .submit = submit,
                              .zero = gpu_zero,
                              .embedding = gpu_embedding,
                              .embedding_backward = gpu_embedding_backward,
@@ -316,12 +323,14 @@ static const fm_ops table = {.name = "webgpu",
                              .sum_squares = gpu_sum_squares,
                              .adamw = gpu_adamw};
 
-fm_status fm_webgpu_create(fm_backend **backend, uint32_t limit, fm_error *err)
+fm_status fm_webgpu_create(fm_backend **backend, uint32_t limit, bool waits, fm_error *err)
 {
     *backend = NULL;
     gpu *g = calloc(1, sizeof *g);
     if (!g) return fm_fail_memory(err, sizeof *g, "the webgpu backend");
-    g->backend.ops = &table;
+    g->ops = table;
+    g->ops.later = !waits;
+    g->backend.ops = &g->ops;
     g->limit = limit;
     *backend = &g->backend;
     return FM_OK;

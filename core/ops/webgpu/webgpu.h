@@ -58,6 +58,7 @@ enum gpu_scratch { GPU_PARTIAL, GPU_ROW_STATS, GPU_SCRATCHES };
 
 typedef struct gpu {
     fm_backend backend;
+    fm_ops ops;
     uint32_t *list;
     size_t words, room;
     uint32_t limit; /* bytes of a binding at most */
