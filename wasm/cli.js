@@ -1,7 +1,28 @@
-// cli.js - the one function that the command line, compiled for Node.js, wants of its host. emcc puts it into
-// fillmask-cli.cjs.
+// cli.js - the functions that the command line, compiled for Node.js, wants of its host. emcc puts them into
+// fillmask-cli.cjs; what they do, but for the clock, is web/worker-cli.js's business, which hands it in as `host`.
 mergeInto(LibraryManager.library, {
   now: function () {
     return performance.now();
+  },
+  catch_signals: function () {
+    Module.host.catchSignals();
+  },
+  is_interrupted: function () {
+    return Module.host.isInterrupted();
+  },
+  nanoseconds: function (path) {
+    return Module.host.nanoseconds(HEAPU8, path);
+  },
+  gpu_open: function (adapter, power, kernels, text, room) {
+    return Module.host.open(HEAPU8, adapter, power, kernels, text, room);
+  },
+  gpu_play: function (gpu, at, words) {
+    Module.host.play(HEAPU8, gpu, at, words);
+  },
+  gpu_finish: function (gpu, text, room) {
+    return Module.host.finish(HEAPU8, gpu, text, room);
+  },
+  gpu_close: function (gpu) {
+    Module.host.close(gpu);
   },
 });

@@ -44,6 +44,7 @@ export { Trainer } from './trainer.js';
  *   and its info has a warning
  * @property {'low-power' | 'high-performance'} [powerPreference='high-performance'] which graphics card, if there are
  *   several
+ * @property {string} [adapter] in Node.js the card's name, or part of it, instead; `npx fillmask --adapter` lists them
  * @property {string} [instructionSet] "scalar" for the plain reference; the fastest unless given
  * @property {string | URL} [workerUrl] build-js/worker.js, if it has been moved; it is whole by itself
  * @property {string | URL | {simd128: string | URL, relaxed?: string | URL}} [wasmUrl] the WebAssembly files, if they
@@ -70,7 +71,7 @@ export { Trainer } from './trainer.js';
 
 // ---- workers ----
 
-const ENGINE_OPTIONS = /** @type {const} */ (['threads', 'device', 'powerPreference', 'instructionSet', 'workerUrl', 'wasmUrl', 'createWorker']);
+const ENGINE_OPTIONS = /** @type {const} */ (['threads', 'device', 'powerPreference', 'adapter', 'instructionSet', 'workerUrl', 'wasmUrl', 'createWorker']);
 
 /** A worker, and what is in it. */
 class Engine {

@@ -1,44 +1,106 @@
 #!/usr/bin/env node
 // cli.js - `npx fillmask`: the command line. It runs the native program where that is built or installed, and elsewhere
-// the same source compiled to WebAssembly, on one thread. FILLMASK_DEVICE=native or wasm decides.
+// the same source compiled to WebAssembly, on one thread; that one also has the graphics card. --device decides, or
+// FILLMASK_DEVICE.
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { isatty } from 'node:tty';
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { MessageChannel, Worker } from 'node:worker_threads';
 import { findNative } from './native.js';
 
-const path = (name) => fileURLToPath(new URL(`../${name}`, import.meta.url));
-const device = process.env.FILLMASK_DEVICE || 'auto';
-const args = process.argv.slice(2);
+const DEVICES = ['auto', 'native', 'wasm', 'webgpu'];
+const ON_GPU = ['augment', 'embed', 'eval', 'fill', 'score', 'train']; // commands that have --device
+const TWICE = 1000; // milliseconds: npx passes on a Ctrl-C that the terminal has sent too
+const module = fileURLToPath(new URL('../build-wasm/fillmask-cli.cjs', import.meta.url));
 
 function fail(sentence) {
   console.error(`fillmask: ${sentence}`);
   process.exitCode = 1;
 }
 
-function runNative(program) {
+/** The value of an option among arguments, null if it stands there without one. @param {string[]} args */
+function valueOf(args, name) {
+  const end = args.indexOf('--'), options = end < 0 ? args : args.slice(0, end);
+  const at = options.findLastIndex((arg) => arg === name || arg.startsWith(`${name}=`));
+  if (at < 0) return undefined;
+  return options[at] === name ? options[at + 1] ?? null : options[at].slice(name.length + 1);
+}
+
+function runNative(program, args) {
   const child = spawn(program, args, { stdio: 'inherit' });
-  for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) process.on(signal, () => child.kill(signal));
+  process.on('SIGTERM', () => child.kill('SIGTERM'));
+  // A terminal sends it to both.
+  process.on('SIGINT', () => process.stdin.isTTY || process.stderr.isTTY || child.kill('SIGINT'));
   child.on('error', (error) => fail(`${program} could not be started: ${error.message}.`));
-  child.on('exit', (code, signal) => (signal ? process.kill(process.pid, signal) : (process.exitCode = code ?? 1)));
-}
-
-async function runWasm() {
-  const module = path('build-wasm/fillmask-cli.cjs');
-  if (!existsSync(module)) return fail(`${module} is missing; build it (see the README), or install the package anew.`);
-  const { ENV, FS, callMain } = await createRequire(import.meta.url)(module)({
-    wasmBinary: readFileSync(path('build-wasm/fillmask-cli.wasm')),
-    preRun: [({ ENV }) => Object.assign(ENV, { FILLMASK_MODEL: path('weights/fillmask-small-en') }, process.env)],
+  child.on('exit', (code, signal) => {
+    if (!signal) process.exitCode = code ?? 1;
+    else {
+      process.removeAllListeners(signal);
+      process.kill(process.pid, signal);
+    }
   });
-  for (const fd of [0, 1, 2]) Object.assign(FS.streams[fd], { tty: isatty(fd), path: `/dev/fd/${fd}` }); // for isatty and fstat
-  callMain(args); // which ends the process
 }
 
-if (!['auto', 'native', 'wasm'].includes(device)) fail(`FILLMASK_DEVICE is "${device}"; it must be auto, native or wasm.`);
-else {
-  const { program, problem } = device === 'wasm' ? { problem: '' } : findNative();
-  if (program) runNative(program);
+/** From now on the first signal is a wish, which the command line hears of by a flag; the second one ends it. */
+function catchSignals(flags) {
+  let first = 0;
+  for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM']))
+    process.on(signal, () => {
+      first ||= performance.now();
+      if (Atomics.exchange(flags, 1, 1) === 0 || performance.now() - first < TWICE) return;
+      process.removeAllListeners(signal);
+      process.kill(process.pid, signal);
+    });
+}
+
+function runWasm(args) {
+  if (!existsSync(module)) return fail(`${module} is missing; build it (see the README), or install the package anew.`);
+  const { port1, port2 } = new MessageChannel();
+  const flags = new Int32Array(new SharedArrayBuffer(8)); // see worker-cli.js
+  const answer = (message, transfer = []) => {
+    port1.postMessage(message, transfer);
+    Atomics.add(flags, 0, 1);
+    Atomics.notify(flags, 0);
+  };
+  const worker = new Worker(new URL('./worker-cli.js', import.meta.url), { workerData: { args, env: { ...process.env }, flags: flags.buffer, answers: port2 }, transferList: [port2], execArgv: [] });
+  /** @type {Promise<(message: any) => Promise<void>> | undefined} */
+  let gpu;
+  worker.on('message', async (message) => {
+    if (message.catchSignals) catchSignals(flags);
+    else await (await (gpu ??= import('./cli-gpu.js').then(({ playFor }) => playFor(answer))))(message);
+  });
+  worker.on('error', (error) => fail(`The command line failed: ${error.stack}`));
+  worker.on('exit', (code) => process.exit(process.exitCode || code)); // a GPU that is open would keep it waiting
+}
+
+async function listAdapters() {
+  const { listAdapters: list, noAdapter } = await import('./gpu-node.js');
+  const names = await list();
+  if (names.length === 0) throw noAdapter();
+  for (const name of names) console.log(name);
+}
+
+/** @param {string[]} args */
+async function run(args) {
+  const named = valueOf(args, '--device'), given = named ?? process.env.FILLMASK_DEVICE ?? '';
+  if (valueOf(args, '--adapter') === null || valueOf(args, '--adapter') === 'list') return listAdapters();
+  let device = given || 'auto';
+  if (!DEVICES.includes(device)) {
+    if (named === undefined) return fail(`FILLMASK_DEVICE is "${device}"; it must be ${DEVICES.slice(0, -1).join(', ')} or webgpu.`);
+    device = 'auto'; // the program says what is wrong
+  }
+  if (named === undefined && device === 'webgpu') {
+    if (ON_GPU.includes(args[0])) args = [args[0], '--device', 'webgpu', ...args.slice(1)];
+    else device = 'auto';
+  }
+  const { program, problem } = ['wasm', 'webgpu'].includes(device) ? { problem: '' } : findNative();
+  if (program) runNative(program, args);
   else if (device === 'native') fail(`There is no native program: ${problem}.`);
-  else await runWasm();
+  else runWasm(args);
+}
+
+try {
+  await run(process.argv.slice(2));
+} catch (error) {
+  fail(error.message);
 }

@@ -13,6 +13,7 @@ const KEPT = 2 ** 22; // bytes of the largest buffer that is kept for another us
 /**
  * @typedef {object} GpuOptions
  * @property {'low-power' | 'high-performance'} [powerPreference='high-performance']
+ * @property {string} [adapter] in Node.js: its name, or part of it
  * @property {number} [limit] bytes of a binding at most, where it is to be less than the GPU allows
  */
 
@@ -92,18 +93,28 @@ export class Gpu {
 
   /** What the core imports. @param {() => ArrayBuffer} memory */
   imports(memory) {
-    const player = (id) => {
-      if (!this.#players.has(id)) this.#players.set(id, new Player(this, memory));
-      return this.#players.get(id);
-    };
     return {
-      gpu_play: (id, at, words) => player(id).play(at, words),
-      gpu_finish: (id, at, room) => player(id).finish(at, room),
-      gpu_close: (id) => {
-        this.#players.get(id)?.close();
-        this.#players.delete(id);
-      },
+      gpu_play: (id, at, words) => this.player(id, memory).play(new Uint32Array(memory(), at, words)),
+      gpu_finish: (id, at, room) => this.player(id, memory).finish(at, room),
+      gpu_close: (id) => this.closePlayer(id),
     };
+  }
+
+  /**
+   * What plays the lists of one backend.
+   * @param {number} id
+   * @param {() => ArrayBuffer} [memory] of the core, where lists do not come with what they write
+   * @returns {Player}
+   */
+  player(id, memory = () => new ArrayBuffer(0)) {
+    if (!this.#players.has(id)) this.#players.set(id, new Player(this, memory));
+    return this.#players.get(id);
+  }
+
+  /** @param {number} id */
+  closePlayer(id) {
+    this.#players.get(id)?.close();
+    this.#players.delete(id);
   }
 
   /** Resolves when all that was read has arrived, or the GPU failed. */
@@ -190,13 +201,16 @@ class Player {
     this.#memory = memory;
   }
 
-  /** Plays words of the core's memory. What cannot be played yet is copied and played later. */
-  play(at, words) {
+  /**
+   * Plays a list. What cannot be played yet is copied and played later.
+   * @param {Uint32Array} list
+   * @param {Map<number, Uint8Array>} [data] what its WRITEs take, if that and the list are copies already
+   */
+  play(list, data) {
     if (this.#gpu.trouble) return;
-    const list = new Uint32Array(this.#memory(), at, words);
     const missing = this.#missing(list);
-    if (missing.length === 0 && !this.#waiting) return this.#run(list);
-    const copy = this.#copied(list);
+    if (missing.length === 0 && !this.#waiting) return this.#run(list, data);
+    const copy = data ? { list, data } : copyOf(list, this.#memory());
     const before = this.#waiting ?? Promise.resolve();
     const compiled = Promise.all(missing.map((key) => this.#gpu.compile(key)));
     const mine = (this.#waiting = Promise.all([before, compiled])
@@ -215,14 +229,22 @@ class Player {
       this.#reads = [];
       return 2;
     }
+    return this.collect((to, bytes) => new Uint8Array(this.#memory(), to, bytes.length).set(bytes)) ? 0 : 1;
+  }
+
+  /**
+   * Begins all before it, and hands over what was read: false, and nothing, if not all has arrived.
+   * @param {(to: number, bytes: Uint8Array) => void} use bytes are gone afterwards
+   */
+  collect(use) {
     if (!this.#waiting) this.#submit();
-    if (this.#waiting || this.#reads.some(({ ready }) => !ready)) return 1;
+    if (this.#waiting || this.#reads.some(({ ready }) => !ready)) return false;
     for (const { to, staging, size } of this.#reads) {
-      new Uint8Array(this.#memory(), to, size).set(new Uint8Array(staging.getMappedRange(0, size)));
+      use(to, new Uint8Array(staging.getMappedRange(0, size)));
       staging.destroy();
     }
     this.#reads = [];
-    return 0;
+    return true;
   }
 
   async settled() {
@@ -253,14 +275,6 @@ class Player {
       if (key >= 0 && !this.#gpu.pipeline(key)) missing.add(key);
     }
     return [...missing];
-  }
-
-  /** A list and what its WRITEs would read, which may be another thing later. */
-  #copied(list) {
-    const data = new Map();
-    for (const at of commands(list))
-      if (list[at] === WRITE) data.set(at, new Uint8Array(this.#memory(), list[at + 4], list[at + 3]).slice());
-    return { list: list.slice(), data };
   }
 
   /** @param {Uint32Array} list @param {Map<number, Uint8Array>} [data] */
@@ -386,6 +400,18 @@ class Player {
       if (!this.#closed) this.#gpu.fail(`The GPU did not answer: ${error.message}`);
     }
   }
+}
+
+/**
+ * A list and what its WRITEs would read, which may be another thing later.
+ * @param {Uint32Array} list
+ * @param {ArrayBuffer} memory of the core
+ */
+export function copyOf(list, memory) {
+  /** @type {Map<number, Uint8Array>} */
+  const data = new Map();
+  for (const at of commands(list)) if (list[at] === WRITE) data.set(at, new Uint8Array(memory, list[at + 4], list[at + 3]).slice());
+  return { list: list.slice(), data };
 }
 
 function nameOf(adapter) {

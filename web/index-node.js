@@ -38,7 +38,7 @@ const startWorker = (options) => (heard, died) => {
   worker.on('exit', (code) => died(`The worker of Fillmask ended (exit code ${code}).`));
   worker.unref();
   const threads = options.threads ?? Math.min(availableParallelism(), 8);
-  worker.postMessage({ engine: { wasm: wasmOf(options.wasmUrl), threads, instructionSet: options.instructionSet, device: options.device, gpu: { powerPreference: options.powerPreference }, aborted: notes.shared } });
+  worker.postMessage({ engine: { wasm: wasmOf(options.wasmUrl), threads, instructionSet: options.instructionSet, device: options.device, gpu: { powerPreference: options.powerPreference, adapter: options.adapter }, aborted: notes.shared } });
   return {
     post: (message) => worker.postMessage(message),
     abort(id) {

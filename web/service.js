@@ -19,7 +19,7 @@ const APART = 1e-3;
  * @property {string} [instructionSet]
  * @property {string} [device] "webgpu" if a GPU is to compute
  * @property {GpuOptions} [gpu] which one
- * @property {() => Promise<any>} openGpu navigator.gpu, or what Node.js has for it
+ * @property {(adapter?: string) => Promise<any>} openGpu navigator.gpu, or what Node.js has for it
  * @property {SharedArrayBuffer} [aborted] where the client notes the numbers of calls that are aborted
  */
 
@@ -46,7 +46,7 @@ export function serve(post, host) {
   }));
 
   async function create() {
-    if (host.device === 'webgpu') gpu = await (await import('./gpu.js')).Gpu.create(await host.openGpu(), host.gpu);
+    if (host.device === 'webgpu') gpu = await (await import('./gpu.js')).Gpu.create(await host.openGpu(host.gpu?.adapter), host.gpu);
     return createEngine({ ...host, gpu });
   }
 

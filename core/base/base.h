@@ -56,6 +56,8 @@ fm_status fm_file_replace(const char *path, const void *data, size_t size, fm_er
 /* mkdir -p */
 fm_status fm_make_folder(const char *path, fm_error *err);
 bool fm_file_exists(const char *path);
+/* The part of a second at which a file was changed last; 0 if there is none. */
+uint32_t fm_file_nanoseconds(const char *path);
 /* Makes a file that one process at a time holds, until it closes it with fm_unlock_file or ends; *held is false,
  * without error, if another one has it. The file is empty. */
 typedef struct fm_file_lock {

@@ -303,6 +303,12 @@ void fm_unlock_file(fm_file_lock *lock)
     *lock = (fm_file_lock){0};
 }
 
+uint32_t fm_file_nanoseconds(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 ? (uint32_t)info.st_mtim.tv_nsec : 0;
+}
+
 /* The process that a temporary's name tells; 0 if it is none. */
 static long writer_of(const char *name)
 {

@@ -34,7 +34,7 @@ static fm_status set_up(augmenting *a, fm_error *err)
     bool usual = o->label_safe && a->labels.count == 0;
     size_t usual_count;
     const char *const *usual_labels = fm_augment_sentiment(&usual_count);
-    if (!status) status = fm_model_open(&a->model, folder, &options, err);
+    if (!status) status = cli_model_open(&a->model, folder, &options, &o->device, err);
     const fm_augment_options augment = {.action = (fm_augment_action)o->action,
                                         .rate = o->rate,
                                         .count = (uint32_t)o->count,
@@ -272,6 +272,9 @@ int cli_augment(int argc, char **argv)
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
         {"dtype", 0, CLI_CHOICE, &o.dtype, "TYPE", CLI_DTYPES_HELP, 0, 0, cli_dtypes},
         {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
+        {"device", 0, CLI_CHOICE, &o.device.choice, "DEVICE", CLI_DEVICES_HELP, 0, 0, cli_devices},
+        {"adapter", 0, CLI_STRING, &o.device.adapter, "NAME", CLI_ADAPTER_HELP, 0, 0, NULL},
+        {"power-preference", 0, CLI_CHOICE, &o.device.power, "KIND", CLI_POWERS_HELP, 0, 0, cli_powers},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print the variants of arguments as JSON", 0, 0, NULL},
         {"quiet", 'q', CLI_FLAG, &o.quiet, NULL, "show neither progress nor reasons", 0, 0, NULL},
     };

@@ -11,6 +11,7 @@ typedef struct augment_command {
     double rate, top_p, temperature, label_share, least_similarity, most_drop;
     int64_t count, least, most, variants, top_k, seed, skip, threads;
     bool label_safe, with_source, resume, json, quiet;
+    cli_device device;
 } augment_command;
 
 /* Everything an augmentation holds, to be released in one place. */

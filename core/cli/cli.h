@@ -145,12 +145,43 @@ typedef struct cli_progress {
     uint64_t first; /* what was done before the beginning; the command may set it */
 } cli_progress;
 
-/* From the first one on, Ctrl-C and SIGTERM only set what cli_interrupted tells; a second one ends the process. */
 void cli_progress_begin(cli_progress *progress, const char *label, const char *unit, bool quiet);
 /* An fm_progress: false once interrupted. */
 bool cli_progress_step(void *progress, uint64_t done, uint64_t total);
 void cli_progress_end(cli_progress *progress);
+
+/* ---- the host (host.c, or wasm/cli.c) ---- */
+
+/* From here on Ctrl-C and SIGTERM only set what cli_interrupted tells, a wish that an fm_progress passes on, so that
+ * nothing is left half written; a second one ends the process. */
+void cli_catch_signals(void);
 bool cli_interrupted(void);
+extern const char cli_host_device[]; /* of cli_devices */
+/* A GPU, which waits for its answers; adapter "" for any, power of cli_powers. And what it calls itself. */
+fm_status cli_host_gpu(const char *adapter, const char *power, fm_backend **gpu, fm_error *err);
+const char *cli_host_gpu_name(void);
+
+/* ---- devices (device.c) ---- */
+
+typedef struct cli_device {
+    int choice, power; /* of cli_devices, cli_powers */
+    const char *adapter;
+} cli_device;
+extern const char *const cli_devices[], *const cli_powers[];
+/* Of --device, --adapter and --power-preference. */
+#define CLI_DEVICES_HELP                                                                                               \
+    "what computes: native, wasm, or webgpu, the graphics card; npx fillmask has all, and takes native for auto, or "  \
+    "wasm where that is not there (default auto)"
+#define CLI_ADAPTER_HELP "of webgpu: the card that has this in its name; npx fillmask --adapter lists them"
+#define CLI_POWERS_HELP "of webgpu, among cards: high-performance or low-power (default high-performance)"
+/* The GPU if one is asked for, else *gpu is NULL. */
+fm_status cli_gpu(const cli_device *device, fm_backend **gpu, fm_error *err);
+/* Refuses a GPU that computes other logits than the cpu. */
+fm_status cli_check_gpu(const fm_config *config, const fm_parameters *parameters, const float *const *values,
+                        fm_backend *cpu, fm_backend *gpu, fm_error *err);
+/* fm_model_open for a device; the cpu computes, and a warning is printed, where a GPU computes wrongly. */
+fm_status cli_model_open(fm_model **model, const char *folder, const fm_model_options *options,
+                         const cli_device *device, fm_error *err);
 
 /* ---- rows of files (rows.c) ---- */
 

@@ -16,6 +16,7 @@ typedef struct embed_command {
     int64_t threads;
     int format, dtype;
     bool normalize, json, quiet;
+    cli_device device;
 } embed_command;
 
 typedef struct embedding {
@@ -180,7 +181,7 @@ static int embed(const embed_command *o, const cli_list *texts)
     embedding e = {.o = o, .several = texts->count > 1 || o->data.count > 0};
     const char *folder = cli_model(o->model, &err);
     const fm_model_options options = {(int)o->threads, o->set, (fm_dtype)o->dtype};
-    fm_status status = folder ? fm_model_open(&e.model, folder, &options, &err) : err.status;
+    fm_status status = folder ? cli_model_open(&e.model, folder, &options, &o->device, &err) : err.status;
     for (size_t i = 0; i < texts->count; i++) e.several = e.several || strcmp(texts->items[i], "-") == 0;
     e.reasons = (cli_reasons){.command = "embed",
                               .fate = "has no vector",
@@ -214,6 +215,9 @@ int cli_embed(int argc, char **argv)
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
         {"dtype", 0, CLI_CHOICE, &o.dtype, "TYPE", CLI_DTYPES_HELP, 0, 0, cli_dtypes},
         {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
+        {"device", 0, CLI_CHOICE, &o.device.choice, "DEVICE", CLI_DEVICES_HELP, 0, 0, cli_devices},
+        {"adapter", 0, CLI_STRING, &o.device.adapter, "NAME", CLI_ADAPTER_HELP, 0, 0, NULL},
+        {"power-preference", 0, CLI_CHOICE, &o.device.power, "KIND", CLI_POWERS_HELP, 0, 0, cli_powers},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print JSON: text and vector; a list of them for several texts", 0, 0,
          NULL},
         {"quiet", 'q', CLI_FLAG, &o.quiet, NULL, "show no progress", 0, 0, NULL},

@@ -61,6 +61,7 @@ typedef struct eval_options {
     double rate, mask_share, random_share;
     int format, part, dtype, precision;
     bool whole_words, json, quiet;
+    cli_device device;
 } eval_options;
 
 static void print_table(fm_buffer *out, uint32_t length, const fm_evaluation *e)
@@ -127,7 +128,7 @@ static int eval(const eval_options *o)
     fm_buffer out = {0};
     const char *folder = cli_model(o->model, &err);
     const fm_model_options options = {(int)o->threads, o->set, (fm_dtype)o->dtype};
-    fm_status status = folder ? fm_model_open(&model, folder, &options, &err) : err.status;
+    fm_status status = folder ? cli_model_open(&model, folder, &options, &o->device, &err) : err.status;
     if (!status) status = evaluate(o, model, &out, &err);
     fm_model_close(model);
     if (!status) return cli_print("eval", &out);
@@ -166,6 +167,9 @@ int cli_eval(int argc, char **argv)
         {"precision", 0, CLI_CHOICE, &o.precision, "P",
          "of the products of f32 weights: f32, or bf16 with f32 sums (default f32)", 0, 0, cli_precisions},
         {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
+        {"device", 0, CLI_CHOICE, &o.device.choice, "DEVICE", CLI_DEVICES_HELP, 0, 0, cli_devices},
+        {"adapter", 0, CLI_STRING, &o.device.adapter, "NAME", CLI_ADAPTER_HELP, 0, 0, NULL},
+        {"power-preference", 0, CLI_CHOICE, &o.device.power, "KIND", CLI_POWERS_HELP, 0, 0, cli_powers},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print one JSON object", 0, 0, NULL},
         {"quiet", 'q', CLI_FLAG, &o.quiet, NULL, "show no progress", 0, 0, NULL},
     };

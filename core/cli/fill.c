@@ -15,6 +15,7 @@ typedef struct fill_command {
     double top_p, temperature;
     int format, dtype;
     bool joint, sample, special, pieces, json, quiet;
+    cli_device device;
 } fill_command;
 
 typedef struct fill_job {
@@ -58,7 +59,7 @@ static fm_status set_up(fill_job *f, fm_error *err)
     if (!status && o->target_file && f->targets.count == 0)
         status = fm_fail(err, FM_E_FORMAT, "%.300s has no words.", o->target_file);
     if (!status) status = cli_words_read(&f->excluded, &o->excluded, o->exclude_file, err);
-    if (!status) status = fm_model_open(&f->model, folder, &options, err);
+    if (!status) status = cli_model_open(&f->model, folder, &options, &o->device, err);
     if (!status && o->match) status = match_tokens(f, err);
     f->options = (fm_fill_options){.mode = o->sample  ? FM_FILL_SAMPLE
                                            : o->joint ? FM_FILL_JOINT
@@ -380,6 +381,9 @@ int cli_fill(int argc, char **argv)
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
         {"dtype", 0, CLI_CHOICE, &o.dtype, "TYPE", CLI_DTYPES_HELP, 0, 0, cli_dtypes},
         {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
+        {"device", 0, CLI_CHOICE, &o.device.choice, "DEVICE", CLI_DEVICES_HELP, 0, 0, cli_devices},
+        {"adapter", 0, CLI_STRING, &o.device.adapter, "NAME", CLI_ADAPTER_HELP, 0, 0, NULL},
+        {"power-preference", 0, CLI_CHOICE, &o.device.power, "KIND", CLI_POWERS_HELP, 0, 0, cli_powers},
         {"json", 0, CLI_FLAG, &o.json, NULL, "print JSON: a list of fillings; of lists for several masks or texts", 0,
          0, NULL},
         {"quiet", 'q', CLI_FLAG, &o.quiet, NULL, "show no progress", 0, 0, NULL},

@@ -1,40 +1,11 @@
-/* progress.c - how far long work is, on stderr: one line in place on a terminal, a line now and then elsewhere; and
- * Ctrl-C as a wish that the work's callback passes on, so that nothing is left half written. */
+/* progress.c - how far long work is, on stderr: one line in place on a terminal, a line now and then elsewhere. */
 #include "cli/cli.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define BAR 24
-
-static volatile sig_atomic_t interrupted;
-
-static void note_signal(int number)
-{
-    (void)number;
-    interrupted = 1;
-}
-
-bool cli_interrupted(void)
-{
-    return interrupted;
-}
-
-static void catch_signals(void)
-{
-    /* One shot: whoever asks twice wants out. */
-    struct sigaction action = {.sa_handler = note_signal, .sa_flags = (int)SA_RESETHAND};
-    sigemptyset(&action.sa_mask);
-    static const int numbers[] = {SIGINT, SIGTERM};
-    for (size_t i = 0; i < 2; i++) {
-        struct sigaction old;
-        /* A process started in the background ignores Ctrl-C, and goes on doing so. */
-        if (!interrupted && sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-            sigaction(numbers[i], &action, NULL);
-    }
-}
 
 void cli_progress_begin(cli_progress *progress, const char *label, const char *unit, bool quiet)
 {
@@ -42,7 +13,7 @@ void cli_progress_begin(cli_progress *progress, const char *label, const char *u
     *progress = (cli_progress){.label = label, .unit = unit, .quiet = quiet};
     progress->terminal = isatty(STDERR_FILENO) && (!term || strcmp(term, "dumb") != 0);
     progress->started = progress->shown = fm_seconds();
-    catch_signals();
+    cli_catch_signals();
 }
 
 /* "12.3 MB" or "340 steps". */
@@ -109,7 +80,7 @@ bool cli_progress_step(void *context, uint64_t done, uint64_t total)
     progress->done = done;
     double now = fm_seconds();
     if (!progress->quiet && now - progress->shown >= (progress->terminal ? 0.2 : 10)) show(progress, total, now);
-    return !interrupted;
+    return !cli_interrupted();
 }
 
 /* What the whole took; nothing if it was over before anything was shown. */

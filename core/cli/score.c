@@ -17,6 +17,7 @@ typedef struct score_options {
     int64_t threads;
     int format, mask, dtype;
     bool json, rank, summary, quiet;
+    cli_device device;
 } score_options;
 
 /* A text and its score, kept for ranking. */
@@ -297,7 +298,7 @@ static int score(const score_options *o, const cli_list *texts)
                               .quiet = o->quiet};
     const char *folder = cli_model(o->model, &err);
     const fm_model_options options = {(int)o->threads, o->set, (fm_dtype)o->dtype};
-    fm_status status = folder ? fm_model_open(&s.model, folder, &options, &err) : err.status;
+    fm_status status = folder ? cli_model_open(&s.model, folder, &options, &o->device, &err) : err.status;
     for (size_t i = 0; i < texts->count; i++) s.brief = s.brief || strcmp(texts->items[i], "-") == 0;
     s.several = s.brief || texts->count > 1;
     if (!status) {
@@ -344,6 +345,9 @@ int cli_score(int argc, char **argv)
         {"threads", 0, CLI_INTEGER, &o.threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
         {"dtype", 0, CLI_CHOICE, &o.dtype, "TYPE", CLI_DTYPES_HELP, 0, 0, cli_dtypes},
         {"isa", 0, CLI_STRING, &o.set, "SET", CLI_SETS_HELP, 0, 0, NULL},
+        {"device", 0, CLI_CHOICE, &o.device.choice, "DEVICE", CLI_DEVICES_HELP, 0, 0, cli_devices},
+        {"adapter", 0, CLI_STRING, &o.device.adapter, "NAME", CLI_ADAPTER_HELP, 0, 0, NULL},
+        {"power-preference", 0, CLI_CHOICE, &o.device.power, "KIND", CLI_POWERS_HELP, 0, 0, cli_powers},
         {"json", 0, CLI_FLAG, &o.json, NULL,
          "print JSON: text, score, pseudo_perplexity and tokens; a list of them for several texts", 0, 0, NULL},
         {"quiet", 'q', CLI_FLAG, &o.quiet, NULL, "show no progress", 0, 0, NULL},

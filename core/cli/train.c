@@ -14,8 +14,11 @@ static int train(const train_options *o)
     if (!status && o->plan_only) train_plan(&run, &out);
     else if (!status) status = train_loop(&run, &err);
     if (!status && !o->plan_only) train_summary(&run, &out);
+    bool begun = run.started > 0.0;
     train_release(&run);
     if (!status) return cli_print("train", &out);
+    if (status == FM_E_DEVICE && begun)
+        fprintf(stderr, "fillmask train: The same command with --resume goes on from the last checkpoint, if any.\n");
     return cli_print_error("train", &err);
 }
 
@@ -192,6 +195,9 @@ static bool parse(train_options *o, int argc, char **argv, int *code)
          NULL},
         {"threads", 0, CLI_INTEGER, &o->threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
         {"isa", 0, CLI_STRING, &o->set, "SET", CLI_SETS_HELP, 0, 0, NULL},
+        {"device", 0, CLI_CHOICE, &o->device.choice, "DEVICE", CLI_DEVICES_HELP, 0, 0, cli_devices},
+        {"adapter", 0, CLI_STRING, &o->device.adapter, "NAME", CLI_ADAPTER_HELP, 0, 0, NULL},
+        {"power-preference", 0, CLI_CHOICE, &o->device.power, "KIND", CLI_POWERS_HELP, 0, 0, cli_powers},
         {"json", 0, CLI_FLAG, &o->json, NULL, "print one JSON object at the end", 0, 0, NULL},
         {"quiet", 'q', CLI_FLAG, &o->quiet, NULL, "show no progress", 0, 0, NULL},
     };

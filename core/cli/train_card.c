@@ -318,8 +318,11 @@ static fm_status add_predictions(card *c, fm_error *err)
 static void add_versions(card *c)
 {
     struct utsname system;
-    fm_buffer_format(&c->out, "\n### Framework versions\n\n- Fillmask %s, instruction set %s, %d threads\n", FM_VERSION,
-                     fm_cpu_instruction_set(c->run->backend), fm_pool_threads(fm_cpu_pool(c->run->backend)));
+    fm_buffer_format(&c->out, "\n### Framework versions\n\n- Fillmask %s, ", FM_VERSION);
+    if (c->run->backend != c->run->cpu) fm_buffer_format(&c->out, "GPU %s\n", cli_host_gpu_name());
+    else
+        fm_buffer_format(&c->out, "instruction set %s, %d threads\n", fm_cpu_instruction_set(c->run->cpu),
+                         fm_pool_threads(fm_cpu_pool(c->run->cpu)));
 #ifdef __VERSION__
     fm_buffer_format(&c->out, "- Compiled by %s %s\n",
 #ifdef __clang__

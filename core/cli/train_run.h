@@ -13,6 +13,7 @@ typedef struct train_options {
     int64_t length, batch, accumulate, steps, seed, micro, micro_batch, limit, threads;
     int64_t save_every, keep_checkpoints, eval_every, eval_limit, eval_chunks, eval_seed, patience, freeze_layers;
     double epochs, rate, warmup, decay, clip, mask_rate, mask_share, random_share, dropout, beta1, beta2, epsilon;
+    cli_device device;
     int preset, format, part, eval_part, init, precision, schedule, scaling;
     bool whole_words, line_by_line, freeze_embeddings, keep_best, resume, plan_only, json, quiet;
 } train_options;
@@ -27,7 +28,7 @@ typedef struct train_run {
     fm_weights weights; /* of the model to start from */
     float *values;      /* a fresh start, and a copy for saving */
     const float **pointers;
-    fm_backend *backend;
+    fm_backend *cpu, *backend; /* the same, or a GPU's */
     fm_corpus corpus, eval_corpus;
     const fm_corpus *measured; /* what evaluations are made on, NULL for none */
     fm_train_options options;

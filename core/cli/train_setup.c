@@ -105,7 +105,7 @@ static fm_status read_data(train_run *run, const cli_list *data, int part, const
                                         .format = (fm_text_format)run->o->format,
                                         .part = (fm_part)part,
                                         .tokenizer = run->tokenizer,
-                                        .pool = fm_cpu_pool(run->backend),
+                                        .pool = fm_cpu_pool(run->cpu),
                                         .cache = cache,
                                         .quiet = run->o->quiet};
     status = cli_corpus(&options, corpus, err);
@@ -311,6 +311,16 @@ static fm_status resume(train_run *run, fm_error *err)
     return FM_OK;
 }
 
+static fm_status open_device(train_run *run, fm_error *err)
+{
+    fm_backend *gpu = NULL;
+    fm_status status = fm_cpu_create(&run->cpu, run->o->set, (int)run->o->threads, err);
+    if (!status && !run->o->plan_only) status = cli_gpu(&run->o->device, &gpu, err);
+    run->backend = gpu ? gpu : run->cpu;
+    if (gpu && !run->o->quiet) fprintf(stderr, "GPU: %s\n", cli_host_gpu_name());
+    return status;
+}
+
 fm_status train_prepare(train_run *run, fm_error *err)
 {
     const train_options *o = run->o;
@@ -321,7 +331,7 @@ fm_status train_prepare(train_run *run, fm_error *err)
         if (!run->model) return err->status;
     }
     if (!o->plan_only) status = open_output(run, &begun, err);
-    if (!status) status = fm_cpu_create(&run->backend, o->set, (int)o->threads, err);
+    if (!status) status = open_device(run, err);
     if (!status) status = run->model ? open_model(run, err) : new_model(run, err);
     if (!status) status = check_prompts(run, err);
     if (!status) status = cli_chunk_length(o->length, run->config.positions, &run->length, err);
@@ -330,6 +340,8 @@ fm_status train_prepare(train_run *run, fm_error *err)
     if (!status) status = plan(run, err);
     if (status || o->plan_only) return status;
     status = start_values(run, err);
+    if (!status && run->backend != run->cpu)
+        status = cli_check_gpu(&run->config, &run->parameters, run->pointers, run->cpu, run->backend, err);
     if (!status)
         status = fm_trainer_create(&run->trainer, &run->config, &run->parameters, run->tokenizer, run->backend,
                                    &run->corpus, &run->options, run->pointers, err);
@@ -361,7 +373,8 @@ void train_release(train_run *run)
     fm_trainer_destroy(run->trainer);
     fm_corpus_free(&run->corpus);
     fm_corpus_free(&run->eval_corpus);
-    if (run->backend) run->backend->ops->destroy(run->backend);
+    if (run->backend != run->cpu) run->backend->ops->destroy(run->backend);
+    if (run->cpu) run->cpu->ops->destroy(run->cpu);
     fm_weights_free(&run->weights);
     fm_parameters_free(&run->parameters);
     fm_tokenizer_close(run->tokenizer);

@@ -48,6 +48,9 @@ void fm_model_use(fm_model *model, fm_backend *backend);
 /* How far a device's logits are from the cpu's, relative to 1 + the largest of these, for a few tokens; infinite if one
  * is no number. */
 fm_status fm_model_check(fm_model *model, double *difference, fm_error *err);
+/* The same of values that no model has yet, by a device that does not answer later. */
+fm_status fm_check_device(const fm_config *config, const fm_parameters *parameters, const float *const *values,
+                          fm_backend *cpu, fm_backend *device, double *difference, fm_error *err);
 
 /* Around each request, of which `request` is a hash: FM_PENDING while a device has not answered; then the request is to
  * be made again, after the host has waited. */

@@ -310,7 +310,7 @@ bool fm_corpus_key(const fm_tokenizer *tokenizer, const char *const *paths, size
         hash = hash_text(hash, paths[i]);
         hash = hash_number(hash, (uint64_t)info.st_size);
         hash = hash_number(hash, (uint64_t)info.st_mtim.tv_sec);
-        hash = hash_number(hash, (uint64_t)info.st_mtim.tv_nsec);
+        hash = hash_number(hash, fm_file_nanoseconds(paths[i]));
     }
     *key = hash;
     return true;

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const dawn = join(root, 'build-dawn/node_modules/webgpu/index.js');
-const driver = ['/usr/lib/chromium/vk_swiftshader_icd.json', '/usr/lib64/chromium-browser/vk_swiftshader_icd.json'].find(existsSync);
+export const dawn = join(root, 'build-dawn/node_modules/webgpu/index.js');
+export const driver = ['/usr/lib/chromium/vk_swiftshader_icd.json', '/usr/lib64/chromium-browser/vk_swiftshader_icd.json'].find(existsSync);
 
 const wasm = (name) => join(process.env.FILLMASK_WASM ?? join(root, 'build-wasm'), name);
 

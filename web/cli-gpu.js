@@ -1,0 +1,38 @@
+// cli-gpu.js - the GPU of the command line (worker-cli.js): opened, and its lists played, in the main thread, whose event
+// loop Dawn needs.
+import { openGpu } from './gpu-node.js';
+import { Gpu } from './gpu.js';
+
+/**
+ * @param {(message: any, transfer?: any[]) => void} answer
+ * @returns {(message: any) => Promise<void>} takes what the command line asks for, one after the other
+ */
+export function playFor(answer) {
+  /** @type {Gpu} */
+  let gpu;
+
+  async function open({ adapter, powerPreference, kernels }) {
+    try {
+      gpu = await Gpu.create(await openGpu(adapter || undefined), { powerPreference });
+      gpu.kernels = kernels;
+      answer({ limit: gpu.limit, name: gpu.name });
+    } catch (error) {
+      answer({ error: error.message });
+    }
+  }
+
+  async function finish(id) {
+    const player = gpu.player(id);
+    /** @type {[number, Uint8Array][]} */
+    const reads = [];
+    while (!gpu.trouble && !player.collect((to, bytes) => reads.push([to, bytes.slice()]))) await player.settled();
+    answer(gpu.trouble ? { error: gpu.trouble } : { reads }, reads.map(([, { buffer }]) => /** @type {ArrayBuffer} */ (buffer)));
+  }
+
+  return async (message) => {
+    if (message.open) await open(message.open);
+    else if (message.finish) await finish(message.finish);
+    else if (message.play) gpu.player(message.play).play(message.list, message.data);
+    else if (message.close) gpu.closePlayer(message.close);
+  };
+}
