@@ -12,7 +12,7 @@
 
 #include "service/service.h"
 
-#define ABI 3
+#define ABI 4
 
 static fm_error problem;   /* of the last call that failed */
 static size_t result_size; /* bytes of the last result */
@@ -106,37 +106,56 @@ static bool have_service(void)
     return service || !fm_service_create(&service, true, &problem);
 }
 
-/* A model from the bytes of its files; NULL for those that are not there, "" for the best instruction set. `weights`,
- * from api_alloc, is taken over, also on failure; without it the weights are random. Without a config it is a
- * tokenizer alone. Returns the number that requests name it by. */
-uint32_t api_open(const char *config, size_t config_size, const char *json, size_t json_size, const char *vocab,
-                  size_t vocab_size, const char *tokenizer_config, size_t tokenizer_config_size, const char *set,
-                  size_t set_size, void *weights, size_t weights_size)
+/* A tokenizer from the bytes of its files; NULL for those that are not there. Returns the number that requests name it
+ * by. */
+uint32_t api_tokenizer(const char *json, size_t json_size, const char *vocab, size_t vocab_size, const char *config,
+                       size_t config_size)
 {
-    char name[32] = "";
-    fm_model_files files = {.config = config,
-                            .config_size = config_size,
-                            .tokenizer = {json, vocab, tokenizer_config, json_size, vocab_size, tokenizer_config_size},
-                            .weights_size = weights_size};
-    const fm_model_options options = {.instruction_set = set_size > 0 ? name : NULL};
-    fm_model *model;
     fm_tokenizer *tokenizer;
     uint32_t number = 0;
-    memcpy(name, set, set_size < sizeof name ? set_size : sizeof name - 1);
+    const fm_tokenizer_files files = {json, vocab, config, json_size, vocab_size, config_size};
     fm_status status = have_service() ? FM_OK : problem.status;
-    if (!status && !config) {
-        free(weights);
-        status = fm_tokenizer_open_memory(&tokenizer, &files.tokenizer, &problem);
-        if (!status) fm_service_add_tokenizer(service, tokenizer, &number, &problem);
-        return number;
-    }
-    if (!status && !weights)
-        status = fm_service_first_weights(config, config_size, &weights, &files.weights_size, &problem);
-    files.weights = weights;
-    if (!status) status = fm_model_open_memory(&model, &files, &options, &problem);
-    if (status) free(weights);
-    else fm_service_add_model(service, model, weights, &number, &problem);
+    if (!status) status = fm_tokenizer_open_memory(&tokenizer, &files, &problem);
+    if (!status) fm_service_add_tokenizer(service, tokenizer, &number, &problem);
     return number;
+}
+
+/* A model whose weights are still to come; set is "" for the best instruction set. */
+fm_model *api_begin(const char *json, size_t json_size, const char *vocab, size_t vocab_size,
+                    const char *tokenizer_config, size_t tokenizer_config_size, const char *config, size_t config_size,
+                    const char *set, size_t set_size)
+{
+    char name[32] = "";
+    const fm_model_files files = {
+        .config = config,
+        .config_size = config_size,
+        .tokenizer = {json, vocab, tokenizer_config, json_size, vocab_size, tokenizer_config_size}};
+    const fm_model_options options = {.instruction_set = set_size > 0 ? name : NULL};
+    fm_model *model;
+    memcpy(name, set, set_size < sizeof name ? set_size : sizeof name - 1);
+    fm_model_begin(&model, &files, &options, &problem);
+    return model;
+}
+
+/* A part of model.safetensors, which may go afterwards; without data, random weights. Returns 1. */
+int api_push(fm_model *model, const void *data, size_t size)
+{
+    return !(data ? fm_model_push(model, data, size, &problem) : fm_service_push_random(model, &problem));
+}
+
+/* The end of the weights. Returns the number that requests name the model by; the model is gone on failure. */
+uint32_t api_end(fm_model *model)
+{
+    uint32_t number = 0;
+    if (!have_service() || fm_model_end(model, &problem)) fm_model_close(model);
+    else fm_service_add_model(service, model, &number, &problem);
+    return number;
+}
+
+/* Gives up a model whose weights are still to come. */
+void api_drop(fm_model *model)
+{
+    fm_model_close(model);
 }
 
 /* Lets a GPU compute for a model, which the host plays lists on; limit: bytes of a binding at most, 0 for the cpu.

@@ -7,12 +7,13 @@
 import { FillmaskError } from './errors.js';
 
 /** The interface between this file and wasm/api.c; both must be from the same version. */
-const ABI = 3;
+const ABI = 4;
 
 /** Page counts (64 KiB each) that are tried as the memory's maximum: 4, 2, 1 and 0.5 GiB. */
 const MAXIMA = [65536, 32768, 16384, 8192];
 const FIRST_PAGES = 256;
 const STACK = 1 << 18; // bytes, of each thread but the first
+const CHUNK = 1 << 20; // bytes of a file that are in the core's memory at once
 
 const DTYPES = { fp32: 0, f32: 0, fp16: 1, f16: 1, bf16: 2, q8: 3, int8: 3 };
 
@@ -28,9 +29,8 @@ const DTYPES = { fp32: 0, f32: 0, fp16: 1, f16: 1, bf16: 2, q8: 3, int8: 3 };
  * @typedef {object} ModelFiles
  * @property {Bytes} [config] config.json; without it, what is opened is the tokenizer alone
  * @property {TokenizerFiles} tokenizer
- * @property {ByteSource | null} [weights] model.safetensors, streamed straight into the core's memory. Without weights
- *   the model starts from random ones, to be trained.
- * @property {number} [weightsSize] their size in bytes, if a stream is given and it is known: saves copying
+ * @property {ByteSource | null} [weights] model.safetensors, of which the core keeps what it computes with, as it comes.
+ *   Without weights the model starts from random ones, to be trained.
  * @property {AbortSignal} [signal]
  *
  * @typedef {object} Thread  A Worker of a browser or of node:worker_threads that runs worker.js or worker-node.js.
@@ -141,32 +141,36 @@ export class Engine {
    * @param {ModelFiles} files
    * @returns {Promise<number>} that requests name it by
    */
-  async open({ config, tokenizer, weights = null, weightsSize = 0, signal }) {
-    const held = [];
-    const hold = (bytes) => {
-      if (bytes === undefined || bytes === null) return [0, 0];
-      const [at, size] = this.#put(bytes);
-      held.push(at);
-      return [at, size];
-    };
+  async open({ config, tokenizer, weights = null, signal }) {
+    const files = [tokenizer?.json, tokenizer?.vocab, tokenizer?.config];
+    if (config === undefined || config === null) return this.#with(files, (parts) => this.#number('api_tokenizer', ...parts));
+    const model = this.#with([...files, config, this.#instructionSet], (parts) => this.#number('api_begin', ...parts));
     try {
-      const parts = [config, tokenizer?.json, tokenizer?.vocab, tokenizer?.config, this.#instructionSet].flatMap(hold);
-      const [at, size] = weights === null ? [0, 0] : await this.#receive(weights, weightsSize, signal);
-      return this.#number('api_open', ...parts, at, size); // takes the weights over, whatever the result
-    } finally {
-      if (!this.#trouble) for (const at of held) this.#call('api_free', at);
+      let wrong;
+      if (weights === null) this.#number('api_push', model, 0, 0);
+      else for await (const part of partsOf(weights)) {
+        signal?.throwIfAborted();
+        try {
+          if (!wrong) this.#inChunks(part, (at, size) => this.#number('api_push', model, at, size));
+        } catch (error) {
+          if (!['E_FORMAT', 'E_UNSUPPORTED'].includes(error.code)) throw error;
+          wrong = error; // unless the stream itself says at its end that it is damaged
+        }
+      }
+      if (wrong) throw wrong;
+      signal?.throwIfAborted();
+    } catch (error) {
+      if (!this.#trouble) this.#call('api_drop', model);
+      throw error;
     }
+    return this.#number('api_end', model);
   }
 
   /** SHA-256 of bytes that come in parts. @returns {import('./downloads.js').Hasher} */
   hasher() {
     const hash = this.#number('api_hash', 0, 0, 0);
     return {
-      add: (bytes) => {
-        const [at, size] = this.#put(bytes);
-        this.#call('api_hash', hash, at, size);
-        this.#call('api_free', at);
-      },
+      add: (bytes) => this.#inChunks(bytes, (at, size) => this.#call('api_hash', hash, at, size)),
       end: () => {
         const digest = this.#text(this.#call('api_hash', hash, 0, 0));
         this.#call('api_free', hash);
@@ -314,38 +318,20 @@ export class Engine {
     return bytes;
   }
 
-  /** Moves a source into one buffer of the core, which the caller owns. */
-  async #receive(source, expected, signal) {
-    const whole = source instanceof Uint8Array || source instanceof ArrayBuffer || typeof source === 'string' ? bytesOf(source) : null;
-    if (!whole && source instanceof Response) {
-      if (!source.ok) throw new FillmaskError('E_IO', `${source.url || 'The weights'}: the server answered ${source.status}.`);
-      expected ||= Number(source.headers.get('content-length')) || 0;
-    }
-    const stream = whole ? [whole] : expected ? parts(source) : headFirst(parts(source));
-    let room = whole ? whole.length : expected;
-    let size = 0;
-    let at = 0;
+  /** Puts bytes into the core while something is done with them; NULL for those that are not there. */
+  #with(files, use) {
+    const held = [];
     try {
-      for await (const part of stream) {
-        signal?.throwIfAborted();
-        if (!at) at = this.#alloc((room ||= sizeOf(part) || part.length));
-        if (size + part.length > room) {
-          room = Math.max(size + part.length, room * 2);
-          const larger = this.#alloc(room);
-          const memory = new Uint8Array(this.#memory.buffer);
-          memory.copyWithin(larger, at, at + size);
-          this.#call('api_free', at);
-          at = larger;
-        }
-        new Uint8Array(this.#memory.buffer, at + size, part.length).set(part);
-        size += part.length;
-      }
-      signal?.throwIfAborted();
-      return [at || this.#alloc(0), size];
-    } catch (error) {
-      if (!this.#trouble && at) this.#call('api_free', at);
-      throw error;
+      for (const bytes of files) held.push(...(bytes === undefined || bytes === null ? [0, 0] : this.#put(bytes)));
+      return use(held);
+    } finally {
+      for (let i = 0; i < held.length && !this.#trouble; i += 2) this.#call('api_free', held[i]);
     }
+  }
+
+  /** The same with bytes of any number, some at a time. */
+  #inChunks(bytes, use) {
+    for (let from = 0; from < bytes.length; from += CHUNK) this.#with([bytes.subarray(from, from + CHUNK)], ([at, size]) => use(at, size));
   }
 }
 
@@ -419,32 +405,11 @@ function ready(thread) {
   }));
 }
 
-/** Bytes of the safetensors file that starts so; 0 if its header is not all there, or wrong. */
-function sizeOf(head) {
-  if (head.length < 8) return 0;
-  const end = 8 + Number(new DataView(head.buffer, head.byteOffset).getBigUint64(0, true));
-  if (head.length < end) return 0;
-  let size = end;
-  for (const [, offset] of decoder.decode(head.subarray(8, end)).matchAll(/"data_offsets":\s*\[\s*\d+,\s*(\d+)/g)) size = Math.max(size, end + Number(offset));
-  return size <= 2 ** 32 ? size : 0;
-}
-
-/** The parts of a file of unknown length, the first of which has the whole header, which is small, or 4 MiB. */
-async function* headFirst(source) {
-  let head = new Uint8Array(0);
-  let whole = false;
-  for await (const part of source) {
-    if (whole) yield part;
-    else {
-      const longer = new Uint8Array(head.length + part.length);
-      longer.set(head);
-      longer.set(part, head.length);
-      head = longer;
-      whole = sizeOf(head) > 0 || head.length >= 1 << 22;
-      if (whole) yield head;
-    }
-  }
-  if (!whole) yield head;
+/** @param {any} source @returns {any} */
+function partsOf(source) {
+  if (source instanceof Uint8Array || source instanceof ArrayBuffer || typeof source === 'string') return [bytesOf(source)];
+  if (source instanceof Response && !source.ok) throw new FillmaskError('E_IO', `${source.url || 'The weights'}: the server answered ${source.status}.`);
+  return parts(source);
 }
 
 /** The parts of a stream; not all browsers can iterate one. @param {any} source */

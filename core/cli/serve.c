@@ -96,12 +96,11 @@ static fm_status check_members(const cJSON *request, const char *const *names, f
 }
 
 /* A model of random weights: its folder needs to have none. */
-static fm_status open_untrained(const server *s, const char *folder, fm_model **model, void **data, fm_error *err)
+static fm_status open_untrained(const server *s, const char *folder, fm_model **model, fm_error *err)
 {
     static const char *const names[] = {"config.json", "tokenizer.json", "vocab.txt", "tokenizer_config.json"};
     fm_blob blobs[4] = {{0}};
     fm_status status = FM_OK;
-    *data = NULL;
     for (int i = 0; i < 4 && !status; i++) {
         char *path = fm_path_join(folder, names[i]);
         if (!path) status = fm_fail_memory(err, strlen(folder), "the name of a file");
@@ -112,10 +111,11 @@ static fm_status open_untrained(const server *s, const char *folder, fm_model **
                             .config_size = blobs[0].size,
                             .tokenizer = {(const char *)blobs[1].data, (const char *)blobs[2].data,
                                           (const char *)blobs[3].data, blobs[1].size, blobs[2].size, blobs[3].size}};
-    if (!status) status = fm_service_first_weights(files.config, files.config_size, data, &files.weights_size, err);
-    files.weights = *data;
-    if (!status) status = fm_model_open_memory(model, &files, &s->options, err);
-    if (status) free(*data);
+    *model = NULL;
+    if (!status) status = fm_model_begin(model, &files, &s->options, err);
+    if (!status) status = fm_service_push_random(*model, err);
+    if (!status) status = fm_model_end(*model, err);
+    if (status) fm_model_close(*model);
     for (int i = 0; i < 4; i++) fm_blob_close(&blobs[i]);
     return status;
 }
@@ -127,7 +127,6 @@ static fm_status open_model(server *s, const cJSON *request, fm_buffer *answer, 
     const cJSON *given = cJSON_GetObjectItemCaseSensitive(request, "model");
     const char *folder = cli_model(cJSON_IsString(given) ? given->valuestring : NULL, err);
     uint32_t number = 0;
-    void *data = NULL;
     fm_model *model = NULL;
     fm_tokenizer *tokenizer;
     fm_status status = folder ? check_members(request, members, err) : err->status;
@@ -137,9 +136,8 @@ static fm_status open_model(server *s, const cJSON *request, fm_buffer *answer, 
         if (!status) status = fm_service_add_tokenizer(s->service, tokenizer, &number, err);
     } else {
         bool untrained = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(request, "untrained"));
-        status =
-            untrained ? open_untrained(s, folder, &model, &data, err) : fm_model_open(&model, folder, &s->options, err);
-        if (!status) status = fm_service_add_model(s->service, model, data, &number, err);
+        status = untrained ? open_untrained(s, folder, &model, err) : fm_model_open(&model, folder, &s->options, err);
+        if (!status) status = fm_service_add_model(s->service, model, &number, err);
     }
     if (!status) fm_buffer_format(answer, "%u", number);
     return status;

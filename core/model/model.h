@@ -49,6 +49,13 @@ fm_status fm_safetensors_open(fm_safetensors **file, const char *path, fm_error 
 /* The memory stays the caller's and must outlive the result. */
 fm_status fm_safetensors_from_memory(fm_safetensors **file, const void *data, size_t size, const char *name,
                                      fm_error *err);
+/* Bytes up to the tensors, of a file whose first `size` bytes are there, 8 of them at least. */
+fm_status fm_safetensors_head(const uint8_t *data, size_t size, const char *name, size_t *head, fm_error *err);
+/* From these bytes alone, which may go afterwards: the tensors have no data. */
+fm_status fm_safetensors_from_head(fm_safetensors **file, const void *head, size_t size, const char *name,
+                                   fm_error *err);
+/* Whether `size` bytes are what the header announces after it. */
+fm_status fm_safetensors_check_size(const fm_safetensors *file, uint64_t size, fm_error *err);
 void fm_safetensors_close(fm_safetensors *file);
 size_t fm_safetensors_count(const fm_safetensors *file);
 const fm_stored_tensor *fm_safetensors_at(const fm_safetensors *file, size_t index);       /* in file order */
@@ -119,11 +126,15 @@ typedef struct fm_int8_matrix {
 } fm_int8_matrix;
 
 /* A model's values. A parameter that the file holds as aligned F32 points into the mapped file, and so do the I8
- * matrices; the others are converted to f32, among them the position embeddings. */
+ * matrices; the others are converted to f32, among them the position embeddings. Of a file that was streamed a backend
+ * holds the matrices, and the rest is f32. */
 typedef struct fm_weights {
     fm_safetensors *file;
-    const float **values; /* one a parameter; NULL for those in int8, until fm_weights_floats */
-    fm_int8_matrix *int8; /* one a parameter */
+    const float **values; /* one a parameter; NULL for those in int8 or held, until fm_weights_floats */
+    fm_int8_matrix *int8; /* one a parameter; of those that are held, the scales alone */
+    fm_backend *holder;   /* NULL if none are */
+    fm_tensor *held;      /* one a parameter, without a buffer if it is not held */
+    size_t count;         /* of these */
     float *converted, *floats;
     fm_stored_type stored; /* what the matrices are stored as */
 } fm_weights;
@@ -131,7 +142,17 @@ typedef struct fm_weights {
  * vocab_projector.weight that is not the word embeddings. Takes `file` over, also on failure. */
 fm_status fm_weights_load(fm_weights *weights, const fm_parameters *parameters, fm_safetensors *file, const char *name,
                           fm_error *err);
-/* Makes f32 of the int8 matrices as well, for what needs them: training, and writing files. Does nothing the second
+/* The same from a file that comes in parts, cut anywhere, and that nobody keeps: each row of a matrix goes to the
+ * backend, which holds it as it computes with it, so that a model never takes more memory than that and two rows. */
+typedef struct fm_weights_stream fm_weights_stream;
+fm_status fm_weights_stream_open(fm_weights_stream **stream, const fm_parameters *parameters, fm_backend *holder,
+                                 const char *name, fm_error *err);
+/* Nothing can follow a failure but closing. */
+fm_status fm_weights_stream_push(fm_weights_stream *stream, const void *data, size_t size, fm_error *err);
+/* After the last part; the weights are to be freed before their holder is destroyed. */
+fm_status fm_weights_stream_end(fm_weights_stream *stream, fm_weights *weights, fm_error *err);
+void fm_weights_stream_close(fm_weights_stream *stream); /* NULL is allowed */
+/* Makes f32 of the other matrices as well, for what needs them: training, and writing files. Does nothing the second
  * time. */
 fm_status fm_weights_floats(fm_weights *weights, const fm_parameters *parameters, fm_error *err);
 /* Frees these again. */

@@ -4,6 +4,7 @@
  * After the last layer's attention only the masked rows go on, in both directions: nothing else of that layer reaches
  * the loss. In inference the layers share their tensors; in training each keeps its own for the backward pass. */
 #include "model/batch.h"
+#include "model/sources.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -167,9 +168,25 @@ static fm_status plan_state(fm_network *n, const fm_parameters *parameters, fm_e
     return status;
 }
 
-/* int8 is NULL, or has matrices in the place of values. */
+/* A matrix that another backend holds: a device, which copies it. */
+static fm_status import_held(fm_network *n, const fm_weights *weights, size_t i, fm_error *err)
+{
+    const fm_tensor *held = &weights->held[i];
+    uint32_t *buffer = &n->values[i].buffer;
+    size_t count = (size_t)held->rows * held->cols, size = held->type == FM_I8 ? sizeof(int8_t) : sizeof(float);
+    void *rows = fm_alloc(count, size);
+    if (!rows) return fm_fail_memory(err, count * size, "a matrix for another device");
+    fm_weights_take(weights, i, rows);
+    fm_status status = held->type == FM_I8 ? n->ops->import_int8(n->backend, rows, weights->int8[i].scales, held->rows,
+                                                                 held->cols, buffer, err)
+                                           : n->ops->import(n->backend, rows, count, buffer, err);
+    fm_free(rows);
+    return status;
+}
+
+/* weights is NULL, or has matrices in the place of values. */
 static fm_status take_values(fm_network *n, const fm_parameters *parameters, const float *const *values,
-                             const fm_int8_matrix *int8, fm_error *err)
+                             const fm_weights *weights, fm_error *err)
 {
     for (size_t i = 0; i < n->count; i++) {
         const fm_parameter *p = &parameters->list[i];
@@ -177,12 +194,19 @@ static fm_status take_values(fm_network *n, const fm_parameters *parameters, con
             n->ops->write(n->backend, n->values[i], values[i]);
             continue;
         }
-        bool integers = int8 && int8[i].values;
-        n->values[i] = (fm_tensor){0, integers ? FM_I8 : FM_F32, p->rows, p->cols, 0};
+        bool held = weights && weights->holder && weights->held[i].buffer;
+        const fm_int8_matrix *int8 = weights && weights->int8[i].values ? &weights->int8[i] : NULL;
+        fm_type type = held ? weights->held[i].type : int8 ? FM_I8 : FM_F32;
+        n->values[i] = (fm_tensor){0, type, p->rows, p->cols, 0};
+        if (held && weights->holder == n->backend) {
+            n->values[i] = weights->held[i];
+            continue;
+        }
         uint32_t *buffer = &n->values[i].buffer;
         fm_status status =
-            integers ? n->ops->import_int8(n->backend, int8[i].values, int8[i].scales, p->rows, p->cols, buffer, err)
-                     : n->ops->import(n->backend, values[i], (size_t)p->rows * p->cols, buffer, err);
+            held   ? import_held(n, weights, i, err)
+            : int8 ? n->ops->import_int8(n->backend, int8->values, int8->scales, p->rows, p->cols, buffer, err)
+                   : n->ops->import(n->backend, values[i], (size_t)p->rows * p->cols, buffer, err);
         if (!status) status = keep_buffer(n, n->values[i].buffer, err);
         if (status) return status;
     }
@@ -190,8 +214,8 @@ static fm_status take_values(fm_network *n, const fm_parameters *parameters, con
 }
 
 static fm_status create(fm_network **network, const fm_config *config, const fm_parameters *parameters,
-                        fm_backend *backend, const fm_room *room, const float *const *values,
-                        const fm_int8_matrix *int8, fm_error *err)
+                        fm_backend *backend, const fm_room *room, const float *const *values, const fm_weights *weights,
+                        fm_error *err)
 {
     *network = NULL;
     fm_status status = fm_room_check(room, err);
@@ -212,7 +236,7 @@ static fm_status create(fm_network **network, const fm_config *config, const fm_
     if (!n->values || !n->gradients || !n->layers || !n->host || !n->keys)
         status = fm_fail_memory(err, n->count * sizeof *n->values, "a network");
     if (!status && room->training) status = plan_state(n, parameters, err);
-    if (!status) status = take_values(n, parameters, values, int8, err);
+    if (!status) status = take_values(n, parameters, values, weights, err);
     if (!status) status = plan_activations(n, err);
     if (status) {
         fm_network_destroy(n);
@@ -231,7 +255,7 @@ fm_status fm_network_create(fm_network **network, const fm_config *config, const
 fm_status fm_network_open(fm_network **network, const fm_config *config, const fm_parameters *parameters,
                           fm_backend *backend, const fm_room *room, const fm_weights *weights, fm_error *err)
 {
-    return create(network, config, parameters, backend, room, weights->values, weights->int8, err);
+    return create(network, config, parameters, backend, room, weights->values, weights, err);
 }
 
 void fm_network_destroy(fm_network *n)

@@ -19,6 +19,7 @@ struct fm_safetensors {
     size_t count;
     fm_stored_tensor *tensors;        /* in the order of their data */
     const fm_stored_tensor **by_name; /* sorted, for look-ups */
+    uint64_t covered;                 /* bytes that the header announces after it */
 };
 
 typedef struct type_name {
@@ -61,7 +62,7 @@ static int compare_names(const void *left, const void *right)
     return strcmp((*a)->name, (*b)->name);
 }
 
-static fm_status check_header_length(const uint8_t *data, size_t size, const char *name, size_t *length, fm_error *err)
+fm_status fm_safetensors_head(const uint8_t *data, size_t size, const char *name, size_t *head, fm_error *err)
 {
     if (size < PREFIX)
         return fm_fail(err, FM_E_FORMAT,
@@ -73,11 +74,20 @@ static fm_status check_header_length(const uint8_t *data, size_t size, const cha
         return fm_fail(err, FM_E_FORMAT,
                        "%s is no safetensors file: its header would have %llu bytes, and at most %u are allowed.", name,
                        (unsigned long long)stated, MOST_HEADER);
-    if (stated > size - PREFIX)
+    *head = PREFIX + (size_t)stated;
+    return FM_OK;
+}
+
+static fm_status check_header_length(const uint8_t *data, size_t size, const char *name, size_t *length, fm_error *err)
+{
+    size_t head;
+    fm_status status = fm_safetensors_head(data, size, name, &head, err);
+    if (status) return status;
+    if (head > size)
         return fm_fail(err, FM_E_FORMAT,
-                       "%s is cut short: its header should have %llu bytes and only %zu follow; download it again.",
-                       name, (unsigned long long)stated, size - PREFIX);
-    *length = (size_t)stated;
+                       "%s is cut short: its header should have %zu bytes and only %zu follow; download it again.",
+                       name, head - PREFIX, size - PREFIX);
+    *length = head - PREFIX;
     if (*length == 0 || data[PREFIX] != '{')
         return fm_fail(err, FM_E_FORMAT, "%s is no safetensors file: its header does not start with '{'.", name);
     return FM_OK;
@@ -176,11 +186,19 @@ static fm_status read_entries(fm_safetensors *file, entry **out, fm_error *err)
     return status;
 }
 
-/* Goes through the tensors in the order of their data, which must cover `data` without a hole or an overlap. */
+fm_status fm_safetensors_check_size(const fm_safetensors *file, uint64_t size, fm_error *err)
+{
+    if (file->covered == size) return FM_OK;
+    return fm_fail(err, FM_E_FORMAT, "%s has %llu bytes of tensors where its header announces %llu; %s.", file->name,
+                   (unsigned long long)size, (unsigned long long)file->covered,
+                   file->covered > size ? "it is cut short, download it again" : "something was appended to it");
+}
+
+/* Goes through the tensors in the order of their data, which must be without a hole or an overlap. `data` has `size`
+ * bytes of it, or is NULL. */
 static fm_status place_tensors(fm_safetensors *file, const entry *entries, const uint8_t *data, size_t size,
                                fm_error *err)
 {
-    uint64_t covered = 0;
     for (size_t i = 0; i < file->count; i++) {
         const entry *e = &entries[i];
         fm_stored_tensor *tensor = &file->tensors[i];
@@ -190,25 +208,21 @@ static fm_status place_tensors(fm_safetensors *file, const entry *entries, const
         fm_status status = read_type(file, e->item, tensor, &element_size, err);
         if (!status) status = read_shape(file, e->item, tensor, element_size, &bytes, err);
         if (status) return status;
-        if (e->begin != covered)
+        if (e->begin != file->covered)
             return fm_fail(err, FM_E_FORMAT,
                            "%s: the data of the tensor %.200s starts at %llu; expected %llu, where the data before it "
                            "ends.",
-                           file->name, tensor->name, (unsigned long long)e->begin, (unsigned long long)covered);
+                           file->name, tensor->name, (unsigned long long)e->begin, (unsigned long long)file->covered);
         if (e->end - e->begin != bytes)
             return fm_fail(err, FM_E_FORMAT,
                            "%s: the tensor %.200s has %llu bytes of data; its shape and dtype mean %llu.", file->name,
                            tensor->name, (unsigned long long)(e->end - e->begin), (unsigned long long)bytes);
-        covered = e->end;
-        if (covered > size) continue; /* the sum below says how much is missing */
-        tensor->data = data + (size_t)e->begin;
+        file->covered = e->end;
+        if (data && file->covered > size) continue; /* what follows says how much is missing */
+        tensor->data = data ? data + (size_t)e->begin : NULL;
         tensor->size = (size_t)bytes;
     }
-    if (covered != size)
-        return fm_fail(err, FM_E_FORMAT, "%s has %zu bytes of tensors where its header announces %llu; %s.", file->name,
-                       size, (unsigned long long)covered,
-                       covered > size ? "it is cut short, download it again" : "something was appended to it");
-    return FM_OK;
+    return data ? fm_safetensors_check_size(file, size, err) : FM_OK;
 }
 
 static fm_status sort_names(fm_safetensors *file, fm_error *err)
@@ -220,7 +234,7 @@ static fm_status sort_names(fm_safetensors *file, fm_error *err)
     return FM_OK;
 }
 
-static fm_status read_header(fm_safetensors *file, const uint8_t *data, size_t size, fm_error *err)
+static fm_status read_header(fm_safetensors *file, const uint8_t *data, size_t size, bool whole, fm_error *err)
 {
     size_t length = 0;
     fm_status status = check_header_length(data, size, file->name, &length, err);
@@ -231,7 +245,8 @@ static fm_status read_header(fm_safetensors *file, const uint8_t *data, size_t s
     if (!status) {
         qsort(entries, file->count, sizeof *entries, compare_entries);
         file->tensors = calloc(file->count ? file->count : 1, sizeof *file->tensors);
-        status = file->tensors ? place_tensors(file, entries, data + PREFIX + length, size - PREFIX - length, err)
+        const uint8_t *tensors = whole ? data + PREFIX + length : NULL;
+        status = file->tensors ? place_tensors(file, entries, tensors, size - PREFIX - length, err)
                                : fm_fail_memory(err, file->count * sizeof *file->tensors, file->name);
     }
     free(entries);
@@ -239,8 +254,8 @@ static fm_status read_header(fm_safetensors *file, const uint8_t *data, size_t s
 }
 
 /* `blob` is taken over, also on failure. */
-static fm_status open_data(fm_safetensors **out, fm_blob blob, const uint8_t *data, size_t size, const char *name,
-                           fm_error *err)
+static fm_status open_data(fm_safetensors **out, fm_blob blob, const uint8_t *data, size_t size, bool whole,
+                           const char *name, fm_error *err)
 {
     *out = NULL;
     fm_safetensors *file = calloc(1, sizeof *file);
@@ -250,7 +265,8 @@ static fm_status open_data(fm_safetensors **out, fm_blob blob, const uint8_t *da
     }
     file->blob = blob;
     file->name = strdup(name);
-    fm_status status = file->name ? read_header(file, data, size, err) : fm_fail_memory(err, strlen(name) + 1, name);
+    fm_status status =
+        file->name ? read_header(file, data, size, whole, err) : fm_fail_memory(err, strlen(name) + 1, name);
     if (status) {
         fm_safetensors_close(file);
         return status;
@@ -264,13 +280,19 @@ fm_status fm_safetensors_open(fm_safetensors **file, const char *path, fm_error 
     *file = NULL;
     fm_blob blob;
     fm_status status = fm_blob_open(&blob, path, err);
-    return status ? status : open_data(file, blob, blob.data, blob.size, path, err);
+    return status ? status : open_data(file, blob, blob.data, blob.size, true, path, err);
 }
 
 fm_status fm_safetensors_from_memory(fm_safetensors **file, const void *data, size_t size, const char *name,
                                      fm_error *err)
 {
-    return open_data(file, (fm_blob){0}, data, size, name, err);
+    return open_data(file, (fm_blob){0}, data, size, true, name, err);
+}
+
+fm_status fm_safetensors_from_head(fm_safetensors **file, const void *head, size_t size, const char *name,
+                                   fm_error *err)
+{
+    return open_data(file, (fm_blob){0}, head, size, false, name, err);
 }
 
 void fm_safetensors_close(fm_safetensors *file)

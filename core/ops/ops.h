@@ -63,7 +63,8 @@ typedef struct fm_ops {
 
     /* Memory: made while planning, before the first operation. */
     fm_status (*create)(fm_backend *b, size_t elements, uint32_t *buffer, fm_error *err);
-    /* A buffer over host memory that stays and does not change; the backend may keep a form of it that suits it. */
+    /* A buffer over host memory that stays and does not change; the backend may keep a form of it that suits it.
+     * Backends that compute on a device copy it at once. */
     fm_status (*import)(fm_backend *b, const float *data, size_t elements, uint32_t *buffer, fm_error *err);
     /* The same for a matrix of type FM_I8: row i holds data[i * cols + j] * scales[i]. */
     fm_status (*import_int8)(fm_backend *b, const int8_t *data, const float *scales, uint32_t rows, uint32_t cols,

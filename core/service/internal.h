@@ -22,7 +22,6 @@ typedef struct kept {
     kind kind;
     uint32_t number, needs[2]; /* what it cannot be without, 0 for nothing */
     void *item;
-    void *data; /* of a model: what it reads */
 } kept;
 
 struct fm_service {

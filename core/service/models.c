@@ -87,31 +87,23 @@ fm_status service_replace(const call *c, kept *k, uint8_t *data, size_t size)
         if (c->service->list[i].kind == KIND_EVALUATION && c->service->list[i].needs[0] == k->number)
             status = fm_fail(c->err, FM_E_ARGUMENT, "The model is being evaluated; wait until that is done.");
     if (!status) status = fm_model_replace_weights(k->item, data, size, c->err);
-    if (status) {
-        fm_free(data);
-        return status;
-    }
-    free(k->data);
-    k->data = data;
-    return FM_OK;
+    fm_free(data);
+    return status;
 }
 
-fm_status fm_service_first_weights(const char *config, size_t config_size, void **data, size_t *size, fm_error *err)
+fm_status fm_service_push_random(fm_model *m, fm_error *err)
 {
-    fm_config shape;
-    fm_parameters parameters = {0};
     float *values = NULL;
     const float **pointers = NULL;
-    uint8_t *built = NULL;
-    fm_status status = fm_config_parse(&shape, config, config_size, "config.json", err);
-    if (!status) status = fm_parameters_make(&parameters, &shape, err);
-    if (!status) status = service_values(&parameters, &values, &pointers, err);
-    if (!status) status = fm_initialise(values, &shape, &parameters, 42, false, NULL, err);
-    if (!status) status = fm_weights_build(&built, size, &parameters, pointers, FM_STORED_F32, err);
-    *data = built;
+    uint8_t *data = NULL;
+    size_t size;
+    fm_status status = service_values(&m->parameters, &values, &pointers, err);
+    if (!status) status = fm_initialise(values, &m->config, &m->parameters, 42, false, NULL, err);
+    if (!status) status = fm_weights_build(&data, &size, &m->parameters, pointers, FM_STORED_F32, err);
     free(pointers);
     fm_free(values);
-    fm_parameters_free(&parameters);
+    if (!status) status = fm_model_push(m, data, size, err);
+    fm_free(data);
     return status;
 }
 

@@ -50,7 +50,6 @@ static void destroy(kept *k)
     case KIND_NONE:
         break;
     }
-    free(k->data);
 }
 
 static kept *find_number(const fm_service *service, uint32_t number)
@@ -131,9 +130,9 @@ void fm_service_destroy(fm_service *service)
     free(service);
 }
 
-fm_status fm_service_add_model(fm_service *service, fm_model *model, void *data, uint32_t *number, fm_error *err)
+fm_status fm_service_add_model(fm_service *service, fm_model *model, uint32_t *number, fm_error *err)
 {
-    return add(service, (kept){.kind = KIND_MODEL, .item = model, .data = data}, number, err);
+    return add(service, (kept){.kind = KIND_MODEL, .item = model}, number, err);
 }
 
 fm_status fm_service_add_tokenizer(fm_service *service, fm_tokenizer *tokenizer, uint32_t *number, fm_error *err)

@@ -63,13 +63,12 @@ typedef struct fm_service fm_service;
 fm_status fm_service_create(fm_service **service, bool utf16, fm_error *err);
 void fm_service_destroy(fm_service *service); /* with all that it keeps; NULL is allowed */
 
-/* Takes over a model, and `data`, which it reads and which is given to free() after it; NULL if it has its own file.
- * Both are gone on failure. */
-fm_status fm_service_add_model(fm_service *service, fm_model *model, void *data, uint32_t *number, fm_error *err);
+/* Takes over a model, which is gone on failure. */
+fm_status fm_service_add_model(fm_service *service, fm_model *model, uint32_t *number, fm_error *err);
 /* Takes over a tokenizer that has no model. */
 fm_status fm_service_add_tokenizer(fm_service *service, fm_tokenizer *tokenizer, uint32_t *number, fm_error *err);
-/* model.safetensors with random weights, for a model of this config.json that is to be trained; free(). */
-fm_status fm_service_first_weights(const char *config, size_t config_size, void **data, size_t *size, fm_error *err);
+/* Random weights for a model that fm_model_begin has begun and that is to be trained. */
+fm_status fm_service_push_random(fm_model *model, fm_error *err);
 /* NULL and an error if there is none of this number. */
 fm_model *fm_service_model(const fm_service *service, uint32_t number, fm_error *err);
 

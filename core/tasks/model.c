@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char weights_name[] = "model.safetensors"; /* of those in memory, for errors */
+
 /* Rounds weights that are not int8 to it. */
 static fm_status round_weights(fm_model *m, fm_error *err)
 {
@@ -11,35 +13,36 @@ static fm_status round_weights(fm_model *m, fm_error *err)
     size_t size;
     if (m->weights.stored == FM_STORED_I8) return FM_OK;
     fm_status status = fm_weights_build(&data, &size, &m->parameters, m->weights.values, FM_STORED_I8, err);
-    if (status) return status;
-    status = fm_model_replace_weights(m, data, size, err);
-    if (status) fm_free(data);
-    else m->made = data;
+    if (!status) status = fm_model_replace_weights(m, data, size, err);
+    fm_free(data);
     return status;
 }
 
-/* The weights of a file, which is taken over, for the config and the tokenizer that the model already has. `name` is
- * where all of it came from, `tensors` the weights' file. */
+/* Everything but the weights, for the config and the tokenizer that the model already has; `name` is where they came
+ * from. */
+static fm_status prepare(fm_model *m, const char *name, const fm_model_options *options, fm_error *err)
+{
+    if (fm_tokenizer_size(m->tokenizer) > m->config.vocab_size)
+        return fm_fail(err, FM_E_FORMAT,
+                       "The tokenizer in %s has %u entries but config.json says vocab_size %u; they do not belong "
+                       "together.",
+                       name, fm_tokenizer_size(m->tokenizer), m->config.vocab_size);
+    fm_status status = fm_parameters_make(&m->parameters, &m->config, err);
+    if (!status)
+        status = fm_cpu_create(&m->cpu, options ? options->instruction_set : NULL, options ? options->threads : 0, err);
+    m->backend = m->cpu;
+    if (options && options->dtype == FM_DTYPE_F32) m->dtype = FM_DTYPE_F32;
+    return status;
+}
+
+/* The weights of a file, which is taken over; `tensors` is its name. */
 static fm_status finish(fm_model *m, fm_safetensors *file, const char *name, const char *tensors,
                         const fm_model_options *options, fm_error *err)
 {
-    fm_status status = FM_OK;
-    if (fm_tokenizer_size(m->tokenizer) > m->config.vocab_size)
-        status = fm_fail(err, FM_E_FORMAT,
-                         "The tokenizer in %s has %u entries but config.json says vocab_size %u; they do not belong "
-                         "together.",
-                         name, fm_tokenizer_size(m->tokenizer), m->config.vocab_size);
-    if (!status) status = fm_parameters_make(&m->parameters, &m->config, err);
-    if (status) {
-        fm_safetensors_close(file);
-        return status;
-    }
-    status = fm_weights_load(&m->weights, &m->parameters, file, tensors, err);
+    fm_status status = prepare(m, name, options, err);
+    if (status) fm_safetensors_close(file);
+    else status = fm_weights_load(&m->weights, &m->parameters, file, tensors, err);
     if (!status && options && options->dtype == FM_DTYPE_INT8) status = round_weights(m, err);
-    if (status) return status;
-    if (options && options->dtype == FM_DTYPE_F32) m->dtype = FM_DTYPE_F32;
-    status = fm_cpu_create(&m->cpu, options ? options->instruction_set : NULL, options ? options->threads : 0, err);
-    m->backend = m->cpu;
     return status;
 }
 
@@ -62,38 +65,71 @@ fm_status fm_model_open(fm_model **model, const char *folder, const fm_model_opt
     return status;
 }
 
+/* A model with the config and the tokenizer of these files. */
+static fm_status describe(fm_model **model, const fm_model_files *files, fm_error *err)
+{
+    fm_model *m = *model = calloc(1, sizeof *m);
+    if (!m) return fm_fail_memory(err, sizeof *m, "a model");
+    fm_status status = fm_config_parse(&m->config, files->config, files->config_size, "config.json", err);
+    return status ? status : fm_tokenizer_open_memory(&m->tokenizer, &files->tokenizer, err);
+}
+
+/* *model is closed if there was a failure. */
+static fm_status keep_or_close(fm_model **model, fm_status status)
+{
+    if (!status) return FM_OK;
+    fm_model_close(*model);
+    *model = NULL;
+    return status;
+}
+
 fm_status fm_model_open_memory(fm_model **model, const fm_model_files *files, const fm_model_options *options,
                                fm_error *err)
 {
-    static const char tensors[] = "model.safetensors";
-    *model = NULL;
-    fm_model *m = calloc(1, sizeof *m);
     fm_safetensors *file;
-    fm_status status = FM_OK;
-    if (!m) status = fm_fail_memory(err, sizeof *m, "a model");
-    if (!status) status = fm_config_parse(&m->config, files->config, files->config_size, "config.json", err);
-    if (!status) status = fm_tokenizer_open_memory(&m->tokenizer, &files->tokenizer, err);
-    if (!status) status = fm_safetensors_from_memory(&file, files->weights, files->weights_size, tensors, err);
-    if (!status) status = finish(m, file, "memory", tensors, options, err);
-    if (status) fm_model_close(m);
-    else *model = m;
+    fm_status status = describe(model, files, err);
+    if (!status) status = fm_safetensors_from_memory(&file, files->weights, files->weights_size, weights_name, err);
+    if (!status) status = finish(*model, file, "memory", weights_name, options, err);
+    return keep_or_close(model, status);
+}
+
+/* ---- weights that come in parts ---- */
+
+fm_status fm_model_begin(fm_model **model, const fm_model_files *files, const fm_model_options *options, fm_error *err)
+{
+    fm_status status = describe(model, files, err);
+    if (!status) status = prepare(*model, "memory", options, err);
+    if (!status)
+        status = fm_weights_stream_open(&(*model)->coming, &(*model)->parameters, (*model)->cpu, weights_name, err);
+    return keep_or_close(model, status);
+}
+
+fm_status fm_model_push(fm_model *m, const void *data, size_t size, fm_error *err)
+{
+    return fm_weights_stream_push(m->coming, data, size, err);
+}
+
+fm_status fm_model_end(fm_model *m, fm_error *err)
+{
+    fm_status status = fm_weights_stream_end(m->coming, &m->weights, err);
+    fm_weights_stream_close(m->coming);
+    m->coming = NULL;
     return status;
 }
 
 fm_status fm_model_replace_weights(fm_model *m, const void *data, size_t size, fm_error *err)
 {
-    static const char name[] = "model.safetensors";
-    fm_safetensors *file;
+    fm_weights_stream *stream;
     fm_weights weights;
-    fm_status status = fm_safetensors_from_memory(&file, data, size, name, err);
-    if (!status) status = fm_weights_load(&weights, &m->parameters, file, name, err);
+    fm_status status = fm_weights_stream_open(&stream, &m->parameters, m->cpu, weights_name, err);
+    if (!status) status = fm_weights_stream_push(stream, data, size, err);
+    if (!status) status = fm_weights_stream_end(stream, &weights, err);
+    fm_weights_stream_close(stream);
     if (status) return status;
     fm_network_destroy(m->network);
     m->network = NULL;
     fm_weights_free(&m->weights);
-    fm_free(m->made);
     m->weights = weights;
-    m->made = NULL;
     m->dtype = FM_DTYPE_STORED;
     return FM_OK;
 }
@@ -139,12 +175,12 @@ void fm_model_close(fm_model *m)
 {
     if (!m) return;
     fm_network_destroy(m->network);
+    fm_weights_stream_close(m->coming);
+    fm_weights_free(&m->weights);
     if (m->backend != m->cpu) m->backend->ops->destroy(m->backend);
     if (m->cpu) m->cpu->ops->destroy(m->cpu);
     drop_answers(m);
     free(m->answers.list);
-    fm_weights_free(&m->weights);
-    fm_free(m->made);
     fm_parameters_free(&m->parameters);
     fm_tokenizer_close(m->tokenizer);
     free(m);

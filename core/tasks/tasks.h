@@ -22,9 +22,9 @@ struct fm_model {
     fm_config config;
     fm_parameters parameters;
     fm_weights weights;
-    fm_dtype dtype;      /* FM_DTYPE_F32 computes int8 weights as f32 */
-    uint8_t *made;       /* model.safetensors of weights that were rounded on opening */
-    fm_backend *backend; /* what computes: cpu, or a device */
+    fm_weights_stream *coming; /* between fm_model_begin and fm_model_end */
+    fm_dtype dtype;            /* FM_DTYPE_F32 computes int8 weights as f32 */
+    fm_backend *backend;       /* what computes: cpu, or a device */
     fm_backend *cpu;
     fm_answers answers;
     fm_network *network; /* made when it is first needed */
@@ -57,8 +57,14 @@ fm_status fm_check_device(const fm_config *config, const fm_parameters *paramete
 fm_status fm_model_begin_request(fm_model *model, uint64_t request, fm_error *err);
 void fm_model_end_request(fm_model *model, fm_status status);
 
-/* Another model.safetensors of the same shape, which must stay as for fm_model_open_memory, and is computed as it is
- * stored. The model's network is gone afterwards. On failure all is as it was. */
+/* A model whose weights come in parts, cut anywhere, and are held by its cpu backend alone: files->weights is not
+ * looked at. After a failure of the last two it can only be closed, as before they are done. */
+fm_status fm_model_begin(fm_model **model, const fm_model_files *files, const fm_model_options *options, fm_error *err);
+fm_status fm_model_push(fm_model *model, const void *data, size_t size, fm_error *err);
+fm_status fm_model_end(fm_model *model, fm_error *err);
+
+/* Another model.safetensors of the same shape, which may go afterwards, and is computed as it is stored. The model's
+ * network is gone afterwards. On failure all is as it was. */
 fm_status fm_model_replace_weights(fm_model *model, const void *data, size_t size, fm_error *err);
 
 /* ---- sequences through the network (runner.c) ---- */

@@ -55,6 +55,11 @@ static int end(void **state)
     return 0;
 }
 
+static size_t elements_of(const fm_parameter *p)
+{
+    return (size_t)p->rows * p->cols;
+}
+
 static fm_status load(const fixture *f, fm_weights *weights, fm_error *err)
 {
     fm_safetensors *file;
@@ -62,9 +67,59 @@ static fm_status load(const fixture *f, fm_weights *weights, fm_error *err)
     return status ? status : fm_weights_load(weights, &f->parameters, file, "m.safetensors", err);
 }
 
-static size_t elements_of(const fm_parameter *p)
+/* The bytes of a file in parts of `cut`, and what comes of them. */
+static fm_status stream(const fixture *f, fm_backend *backend, const uint8_t *data, size_t size, size_t cut,
+                        fm_weights *weights, fm_error *err)
 {
-    return (size_t)p->rows * p->cols;
+    fm_weights_stream *s;
+    *weights = (fm_weights){0};
+    fm_status status = fm_weights_stream_open(&s, &f->parameters, backend, "m.safetensors", err);
+    for (size_t at = 0; at < size && !status; at += cut) {
+        uint8_t part[256]; /* which is not there any more when the next one comes */
+        size_t length = size - at < cut ? size - at : cut;
+        memcpy(part, data + at, length);
+        status = fm_weights_stream_push(s, part, length, err);
+        memset(part, 0xee, sizeof part);
+    }
+    if (!status) status = fm_weights_stream_end(s, weights, err);
+    fm_weights_stream_close(s);
+    return status;
+}
+
+/* A file that comes in parts gives the same values as one that is mapped, or the same error. */
+static void expect_same_stream(const fixture *f, fm_status expected, const char *text)
+{
+    static const size_t cuts[] = {1, 7, 64, 256};
+    fm_blob blob;
+    fm_weights mapped, streamed;
+    fm_backend *backend;
+    assert_int_equal(fm_blob_open(&blob, f->path, NULL), FM_OK);
+    assert_int_equal(fm_cpu_create(&backend, NULL, 1, NULL), FM_OK);
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        fm_error err = {0};
+        fm_status status = stream(f, backend, blob.data, blob.size, cuts[i], &streamed, &err);
+        if (status != expected) fail_msg("status %d, expected %d: %s", status, expected, err.text);
+        if (status && (!strstr(err.text, text) || !strstr(err.text, "m.safetensors")))
+            fail_msg("\"%s\" lacks \"%s\"", err.text, text);
+        if (status) continue;
+        assert_int_equal(load(f, &mapped, NULL), FM_OK);
+        assert_int_equal(streamed.stored, mapped.stored);
+        assert_int_equal(fm_weights_floats(&mapped, &f->parameters, NULL), FM_OK);
+        assert_null(streamed.values[FM_P_WORD]);
+        for (int twice = 0; twice < 2; twice++) {
+            assert_int_equal(fm_weights_floats(&streamed, &f->parameters, NULL), FM_OK);
+            for (size_t p = 0; p < f->parameters.count; p++)
+                assert_memory_equal(streamed.values[p], mapped.values[p],
+                                    elements_of(&f->parameters.list[p]) * sizeof(float));
+            fm_weights_drop_floats(&streamed, &f->parameters);
+            assert_null(streamed.values[FM_P_WORD]);
+            assert_non_null(streamed.values[FM_P_POSITION]);
+        }
+        fm_weights_free(&streamed);
+        fm_weights_free(&mapped);
+    }
+    backend->ops->destroy(backend);
+    fm_blob_close(&blob);
 }
 
 /* ---- there and back ---- */
@@ -371,6 +426,7 @@ static void expect(const fixture *f, const fm_stored_tensor *tensors, size_t cou
         fail_msg("\"%s\" lacks \"%s\"", err.text, text);
     if (status) assert_null(w.file);
     fm_weights_free(&w);
+    expect_same_stream(f, status, text);
 }
 
 static void refuses_names_and_shapes(void **state)
@@ -507,6 +563,55 @@ static void reads_unaligned(void **state)
     expect(f, tensors, count, FM_E_FORMAT, "LayerNorm.weight has the dtype I8");
 }
 
+static void streams_every_type(void **state)
+{
+    fixture *f = *state;
+    for (int kind = FM_STORED_F32; kind <= FM_STORED_I8; kind++) {
+        assert_int_equal(fm_weights_save(f->path, &f->parameters, f->values, (fm_stored_type)kind, NULL), FM_OK);
+        expect_same_stream(f, FM_OK, "");
+    }
+}
+
+/* A file that ends too early, or too late, or is none, wherever it is cut. */
+static void refuses_streams_of_another_length(void **state)
+{
+    fixture *f = *state;
+    fm_blob blob;
+    fm_backend *backend;
+    fm_weights w;
+    fm_error err;
+    assert_int_equal(fm_weights_save(f->path, &f->parameters, f->values, FM_STORED_F32, NULL), FM_OK);
+    assert_int_equal(fm_blob_open(&blob, f->path, NULL), FM_OK);
+    assert_int_equal(fm_cpu_create(&backend, NULL, 1, NULL), FM_OK);
+    size_t head;
+    assert_int_equal(fm_safetensors_head(blob.data, blob.size, "m.safetensors", &head, NULL), FM_OK);
+    uint8_t *longer = malloc(blob.size + 1);
+    assert_non_null(longer);
+    memcpy(longer, blob.data, blob.size);
+    longer[blob.size] = 0;
+    const struct {
+        size_t size;
+        const char *text;
+    } cases[] = {{0, "it has 0 bytes"},
+                 {7, "it has 7 bytes"},
+                 {8, "is cut short: its header"},
+                 {head - 1, "is cut short: its header"},
+                 {head, "has 0 bytes of tensors where its header announces"},
+                 {blob.size - 1, "it is cut short, download it again"},
+                 {blob.size + 1, "something was appended to it"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t cut = 1; cut <= 256; cut += 17) {
+            assert_int_equal(stream(f, backend, longer, cases[i].size, cut, &w, &err), FM_E_FORMAT);
+            if (!strstr(err.text, cases[i].text)) fail_msg("\"%s\" lacks \"%s\"", err.text, cases[i].text);
+        }
+    static const char page[] = "<!DOCTYPE html><html><body>404</body></html>";
+    assert_int_equal(stream(f, backend, (const uint8_t *)page, sizeof page, 5, &w, &err), FM_E_FORMAT);
+    assert_non_null(strstr(err.text, "is no safetensors file"));
+    free(longer);
+    backend->ops->destroy(backend);
+    fm_blob_close(&blob);
+}
+
 static void refuses_other_quantisation(void **state)
 {
     fixture *f = *state;
@@ -552,8 +657,52 @@ static void checks_the_projector(void **state)
     assert_true(fm_decode(copy, (const uint8_t *)halves, FM_STORED_F16, elements));
     tensors[0].data = (const uint8_t *)copy;
     expect(f, tensors, count + 1, FM_OK, "");
+
+    /* The copy may come first. */
+    fm_stored_tensor swapped = tensors[0];
+    tensors[0] = tensors[count];
+    tensors[count] = swapped;
+    expect(f, tensors, count + 1, FM_OK, "");
+    halves[HIDDEN] ^= 1;
+    expect(f, tensors, count + 1, FM_E_UNSUPPORTED, "row 1 of the tensor vocab_projector.weight differs");
     free(copy);
     free(halves);
+}
+
+static void checks_the_projector_of_int8(void **state)
+{
+    fixture *f = *state;
+    fm_stored_tensor tensors[MOST_TENSORS];
+    size_t count = list_tensors(f, tensors);
+    int8_t integers[2][VOCABULARY * HIDDEN];
+    float scales[2][VOCABULARY];
+    static const char *const names[2][2] = {
+        {"distilbert.embeddings.word_embeddings.weight", "distilbert.embeddings.word_embeddings.weight.scale"},
+        {"vocab_projector.weight", "vocab_projector.weight.scale"}};
+    for (size_t i = 0; i < VOCABULARY * HIDDEN; i++) integers[0][i] = integers[1][i] = (int8_t)(i % 127 - 63);
+    for (size_t i = 0; i < VOCABULARY; i++) scales[0][i] = scales[1][i] = 0.5f + (float)i;
+    /* The copy, its scales, the scales, all else, and the matrix at the end. */
+    fm_stored_tensor list[MOST_TENSORS];
+    for (size_t i = 0; i < 2; i++) {
+        fm_stored_tensor values = tensors[0], scale = tensors[FM_P_EMBED_BETA];
+        values.name = names[i][0];
+        values.type = FM_STORED_I8;
+        values.data = (const uint8_t *)integers[i];
+        values.size = sizeof integers[i];
+        scale.name = names[i][1];
+        scale.shape[0] = VOCABULARY;
+        scale.data = (const uint8_t *)scales[i];
+        scale.size = sizeof scales[i];
+        list[i == 0 ? count + 2 : 0] = values;
+        list[i == 0 ? 2 : 1] = scale;
+    }
+    memcpy(list + 3, tensors + 1, (count - 1) * sizeof *list);
+    expect(f, list, count + 3, FM_OK, "");
+    scales[1][4] = 1;
+    expect(f, list, count + 3, FM_E_UNSUPPORTED, "row 4 of the tensor vocab_projector.weight differs");
+    scales[1][4] = scales[0][4];
+    integers[1][9 * HIDDEN + 3] ^= 2;
+    expect(f, list, count + 3, FM_E_UNSUPPORTED, "row 9 of the tensor vocab_projector.weight differs");
 }
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, make, end)
@@ -575,6 +724,9 @@ int main(void)
         TEST(reads_unaligned),
         TEST(refuses_other_quantisation),
         TEST(checks_the_projector),
+        TEST(checks_the_projector_of_int8),
+        TEST(streams_every_type),
+        TEST(refuses_streams_of_another_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
