@@ -11,16 +11,16 @@ mergeInto(LibraryManager.library, {
     return Module.host.isInterrupted();
   },
   nanoseconds: function (path) {
-    return Module.host.nanoseconds(HEAPU8, path);
+    return Module.host.nanoseconds(HEAPU8, path >>> 0);
   },
   gpu_open: function (adapter, power, kernels, text, room) {
-    return Module.host.open(HEAPU8, adapter, power, kernels, text, room);
+    return Module.host.open(HEAPU8, adapter >>> 0, power >>> 0, kernels >>> 0, text >>> 0, room);
   },
   gpu_play: function (gpu, at, words) {
-    Module.host.play(HEAPU8, gpu, at, words);
+    Module.host.play(HEAPU8, gpu, at >>> 0, words);
   },
   gpu_finish: function (gpu, text, room) {
-    return Module.host.finish(HEAPU8, gpu, text, room);
+    return Module.host.finish(HEAPU8, gpu, text >>> 0, room);
   },
   gpu_close: function (gpu) {
     Module.host.close(gpu);

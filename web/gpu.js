@@ -94,8 +94,8 @@ export class Gpu {
   /** What the core imports. @param {() => ArrayBuffer} memory */
   imports(memory) {
     return {
-      gpu_play: (id, at, words) => this.player(id, memory).play(new Uint32Array(memory(), at, words)),
-      gpu_finish: (id, at, room) => this.player(id, memory).finish(at, room),
+      gpu_play: (id, at, words) => this.player(id, memory).play(new Uint32Array(memory(), at >>> 0, words)),
+      gpu_finish: (id, at, room) => this.player(id, memory).finish(at >>> 0, room),
       gpu_close: (id) => this.closePlayer(id),
     };
   }
