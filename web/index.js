@@ -5,7 +5,7 @@ import { setHost } from './host.js';
 
 export * from './api.js';
 
-/** Where bundlers see the files that belong to the package. */
+/** Where bundlers see the files that belong to the package. Turbopack makes paths of these URLs. */
 const files = () => ({
   simd128: new URL('../build-wasm/fillmask.wasm', import.meta.url).href,
   relaxed: new URL('../build-wasm/fillmask-relaxed.wasm', import.meta.url).href,
@@ -14,7 +14,6 @@ const files = () => ({
 const base = () => globalThis.document?.baseURI ?? globalThis.location.href;
 
 function wasmOf(given) {
-  if (!given) return files();
   const absolute = (url) => url && new URL(url, base()).href;
   if (typeof given === 'string' || given instanceof URL) return { simd128: absolute(given) };
   return { simd128: absolute(given.simd128), relaxed: absolute(given.relaxed) };
@@ -44,7 +43,7 @@ setHost({
       died(`The worker of Fillmask failed (${event.message || 'its script could not be loaded'}).`);
     };
     const threads = options.threads ?? Math.min(globalThis.navigator?.hardwareConcurrency || 1, 8);
-    worker.postMessage({ engine: { wasm: wasmOf(options.wasmUrl), threads, instructionSet: options.instructionSet, device: options.device, gpu: { powerPreference: options.powerPreference }, aborted: notes.shared } });
+    worker.postMessage({ engine: { wasm: wasmOf(options.wasmUrl ?? files()), threads, instructionSet: options.instructionSet, device: options.device, gpu: { powerPreference: options.powerPreference }, aborted: notes.shared } });
     return {
       post: (message) => worker.postMessage(message),
       abort(id) {

@@ -14,7 +14,7 @@ import { hasher, openFile, openStore } from './files-node.js';
 import { FILES } from './sources.js';
 
 const SMALL = FILES.filter((file) => file !== 'model.safetensors');
-const root = new URL('../', import.meta.url);
+const manifest = new URL('../package.json', import.meta.url); // a file, as bundlers want: servers may be built by them
 
 // ---- the program ----
 
@@ -35,9 +35,9 @@ const versions = new Map();
  * @returns {{program?: string, problem: string}}
  */
 export function findNative() {
-  const { version } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8'));
+  const { version } = JSON.parse(readFileSync(manifest, 'utf8'));
   const given = process.env.FILLMASK_BIN;
-  const places = given ? [given] : [fileURLToPath(new URL('build/fillmask', root)), ...(process.env.PATH ?? '').split(delimiter).filter(Boolean).map((folder) => join(folder, 'fillmask'))];
+  const places = given ? [given] : [fileURLToPath(new URL('build/fillmask', manifest)), ...(process.env.PATH ?? '').split(delimiter).filter(Boolean).map((folder) => join(folder, 'fillmask'))];
   let problem = given ? `${given}, which FILLMASK_BIN names, cannot be run` : 'there is neither build/fillmask in the package nor fillmask on the PATH';
   for (const program of places) {
     if (!versions.has(program)) versions.set(program, versionOf(program));

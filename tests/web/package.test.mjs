@@ -134,6 +134,14 @@ test('webpack builds it', { skip: noBrowser, timeout: 120_000 }, async () => {
   await opens(join(folder, 'webpack'));
 });
 
+test('Next.js builds it, for the server and for browsers', { skip: noBrowser, timeout: 120_000 }, async () => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [createRequire(join(tools, 'package.json')).resolve('next/dist/bin/next'), 'build'], {
+    cwd: join(folder, 'next'), encoding: 'utf8', env: { ...process.env, NEXT_TELEMETRY_DISABLED: '1' },
+  });
+  assert.equal(status, 0, stdout + stderr);
+  await opens(join(folder, 'next/out'), { csp: strict.replace("script-src 'self'", "script-src 'self' 'unsafe-inline'") }); // its own are inline
+});
+
 test('esbuild builds it', { skip: noBrowser, timeout: 120_000 }, async () => {
   const { build } = await load('esbuild');
   const site = join(folder, 'esbuild');
