@@ -40,8 +40,9 @@ static void print_overview(FILE *out)
                  "      --version  show the version\n\n"
                  "fillmask COMMAND --help explains a command and gives examples.\n\n"
                  "Environment:\n"
-                 "  FILLMASK_MODEL  the model folder that is used where none is named\n"
-                 "  NO_COLOR        if set, nothing is coloured\n\n"
+                 "  FILLMASK_MODEL   the model folder that is used where none is named\n"
+                 "  FILLMASK_DEVICE  what computes where npx fillmask is given no --device\n"
+                 "  NO_COLOR         if set, nothing is coloured\n\n"
                  "The exit code is 0 for success, 1 for a failure and 2 for wrong usage.\n");
 }
 

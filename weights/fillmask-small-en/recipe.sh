@@ -5,7 +5,8 @@
 #
 # WIKIPEDIA and IMDB (its unsupervised reviews) have an object {"id", "text"} a line; OUTPUT is a folder for everything.
 # 1% of the documents, picked by a hash of their ids, is held out throughout. FILLMASK names the program. It takes two
-# hours or three on two cores, and goes on where it was when it is started again.
+# hours or three on two cores, and goes on where it was when it is started again. With FILLMASK=web/cli.js, the program
+# of the package, and FILLMASK_DEVICE=webgpu a graphics card trains and evaluates, as the README says.
 set -eu
 wikipedia=$1 imdb=$2 out=$3
 fillmask=${FILLMASK:-build/fillmask}
