@@ -41,6 +41,14 @@ typedef __m512 vf;
 #define INTEGERS(from, less) _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_loadu_si512(from), _mm512_set1_epi32(less)))
 #define INT8_SETS &fm_int8_avx512vnni, &fm_int8_avx512
 
+/* 1 / x for finite x: 14 bits, and a step of Newton's method, which doubles them; a division takes twice as long. */
+static inline vf reciprocal(vf x)
+{
+    vf y = _mm512_rcp14_ps(x);
+    return _mm512_mul_ps(y, _mm512_fnmadd_ps(x, y, _mm512_set1_ps(2.0f)));
+}
+#define RECIPROCAL(x) reciprocal(x)
+
 /* The first n of 16 lanes. */
 static inline __mmask16 lanes_below(size_t n)
 {

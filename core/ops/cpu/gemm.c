@@ -1,29 +1,23 @@
 /* gemm.c - matrix products of the cpu backend: blocking, packing and threads around the kernels' tile, after Goto and
  * van de Geijn 2008, "Anatomy of high-performance matrix multiplication". It knows nothing of tensors.
  *
- * The right-hand side is packed into panels of nr columns, all of it if it is not too large, the left-hand side a block
- * of rows at a time into panels of mr rows, both by all threads; then the threads share out pieces of the result. A
- * result element is summed over k in blocks of the same size whatever the threads do. */
+ * The right-hand side is packed into panels of nr columns by all threads, all of it if it is not too large. Of a tall
+ * product, every thread then packs rows of the left-hand side into panels of mr and multiplies them while they are in
+ * its own cache; of a low one, the left-hand side is packed by all threads too, and they share out pieces of the
+ * result. A result element is summed over k in blocks of the same size whatever the threads do. */
 #include "ops/cpu/panels.h"
 
 #include <string.h>
 
 #define ROWS 768               /* m of a block */
+#define TALL 512               /* rows a thread, from which on a product is tall */
 #define LEFT ((size_t)1 << 19) /* words of the packed left-hand side, at most */
 #define LENGTH ((size_t)1024)  /* of k in a block: both sides of a piece stay in the second cache */
+#define STRIP ((size_t)16)     /* of k that all panels of a task take before the next */
 #define PIECE_ROWS 192
 #define PIECE_COLUMNS 128
 
 /* ---- tiles ---- */
-
-/* Asks for (rows, cols) of c, which come from memory while their tile is computed, even if it is only written to. */
-static void fetch(const float *c, size_t stride, size_t rows, size_t cols)
-{
-#if defined(__GNUC__)
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < cols; j += 64 / sizeof *c) __builtin_prefetch(c + i * stride + j, 1);
-#endif
-}
 
 /* c (rows, cols) from packed panels of `words`; the last tiles of a row or column may be cut. */
 static void tiles(const fm_product_kernels *kernels, size_t rows, size_t cols, size_t words, const float *a,
@@ -35,7 +29,6 @@ static void tiles(const fm_product_kernels *kernels, size_t rows, size_t cols, s
         for (size_t i = 0; i < rows; i += mr) {
             size_t height = smaller(mr, rows - i), width = smaller(nr, cols - j);
             float *to = c + i * stride + j;
-            fetch(to, stride, height, width);
             if (width == nr) {
                 kernels->tile(height, words, a + i * words, b + j * words, to, stride, add);
                 continue;
@@ -60,70 +53,27 @@ static void finish_rows(const fm_kernels *kernels, const cpu_product *p, size_t 
     }
 }
 
-/* ---- the product over all threads ---- */
+/* ---- packing ---- */
 
-/* A block of the result, and the part of k that is summed at once: all of it if the packed sides have room for that, so
- * that there is one wait for the other threads instead of one for each depth. */
-typedef struct block {
-    cpu *cpu;
-    const cpu_product *p;
+/* One side of a product, and the panels that a part of its k is packed into. */
+typedef struct side {
     const fm_product_kernels *kernels;
-    size_t row, rows, column, cols, at, end;
-    size_t depth;                                  /* of the parts of k whose sums are added up one after the other */
-    const float *right;                            /* the panels of the right-hand side for the part of k from `at` */
-    size_t padded;                                 /* columns that they have */
-    size_t left_panels, right_panels, panels_each; /* to pack */
-    size_t piece_rows, piece_cols, pieces_across;
-} block;
+    bool right;
+    cpu_matrix from;
+    size_t first, lines; /* of the side: rows of a or columns of b */
+} side;
 
-/* Panels of one side of the block for the part of k from `at`, where that side has `lines`. */
-static size_t part_offset(const block *x, size_t at, size_t lines)
+/* Panels [panel, end) for `depth` numbers of k from `at`; `to` is where panel 0 lies. A task takes neighbouring panels,
+ * and where lines lie across memory a strip of k of all of them at a time, so that it reads longer pieces of it. */
+static void pack_panels(const side *x, size_t panel, size_t end, size_t at, size_t depth, float *to)
 {
-    return words_of(x->kernels, at - x->at) * lines;
-}
-
-static float *left_panels(const block *x, size_t at)
-{
-    return x->cpu->left.words + part_offset(x, at, x->left_panels * x->kernels->mr);
-}
-
-/* A task packs panels_each panels of either side; the right-hand ones come first. */
-static void pack_task(void *context, size_t index, int worker)
-{
-    (void)worker;
-    const block *x = context;
-    const fm_product_kernels *kernels = x->kernels;
-    size_t end = smaller((index + 1) * x->panels_each, x->right_panels + x->left_panels);
-    for (size_t panel = index * x->panels_each; panel < end; panel++)
-        for (size_t at = x->at; at < x->end; at += x->depth) {
-            size_t depth = smaller(x->depth, x->end - at), words = words_of(kernels, depth);
-            if (panel < x->right_panels) {
-                size_t column = panel * kernels->nr;
-                pack_right(kernels, x->cpu->right.words + part_offset(x, at, x->padded) + column * words, x->p->b,
-                           x->column + column, at, smaller(kernels->nr, x->cols - column), depth);
-            } else {
-                size_t row = (panel - x->right_panels) * kernels->mr;
-                pack_left(kernels, left_panels(x, at) + row * words, x->p->a, x->row + row, at,
-                          smaller(kernels->mr, x->rows - row), depth);
-            }
-        }
-}
-
-static void piece_task(void *context, size_t index, int worker)
-{
-    (void)worker;
-    const block *x = context;
-    const cpu_product *p = x->p;
-    size_t row = index / x->pieces_across * x->piece_rows, column = index % x->pieces_across * x->piece_cols;
-    size_t rows = smaller(x->piece_rows, x->rows - row), cols = smaller(x->piece_cols, x->cols - column);
-    float *c = p->c + (x->row + row) * p->stride + x->column + column;
-    for (size_t at = x->at; at < x->end; at += x->depth) {
-        size_t words = words_of(x->kernels, smaller(x->depth, x->end - at));
-        tiles(x->kernels, rows, cols, words, left_panels(x, at) + row * words,
-              x->right + part_offset(x, at, x->padded) + column * words, c, p->stride, p->add || at > 0);
-    }
-    if (x->end == p->k && (p->bias || p->pre || p->gelu))
-        finish_rows(x->cpu->kernels, p, x->row + row, x->column + column, rows, cols);
+    size_t width = x->right ? x->kernels->nr : x->kernels->mr, words = words_of(x->kernels, depth);
+    size_t step = x->right == x->from.turned ? depth : STRIP;
+    for (size_t k = 0; k < depth; k += step)
+        for (size_t i = panel; i < end; i++)
+            (x->right ? pack_right : pack_left)(x->kernels, to + (i * words + words_of(x->kernels, k)) * width, x->from,
+                                                x->first + i * width, at + k, smaller(width, x->lines - i * width),
+                                                smaller(step, depth - k));
 }
 
 bool cpu_panels_reserve(cpu *c, cpu_panels *panels, size_t words)
@@ -136,16 +86,105 @@ bool cpu_panels_reserve(cpu *c, cpu_panels *panels, size_t words)
     return panels->words;
 }
 
+/* ---- the product over all threads ---- */
+
+/* A block of the result, and the part of k that is summed before threads wait for each other. */
+typedef struct block {
+    cpu *cpu;
+    const cpu_product *p;
+    const fm_product_kernels *kernels;
+    size_t row, rows, column, cols, at, end;
+    size_t depth;                                  /* of the parts of k whose sums are added up one after the other */
+    const float *right;                            /* the panels of the right-hand side for the part of k from `at` */
+    size_t padded;                                 /* columns that they have */
+    size_t left_panels, right_panels, panels_each; /* to pack */
+    size_t piece_rows, piece_cols, pieces_across;
+    size_t tasks, length, room; /* of a tall product: of rows, of k that these take at once, in words of a thread */
+} block;
+
+/* Where panels for the part of k from `at` lie behind those from `begin`, on a side that has `lines`. */
+static size_t part_offset(const block *x, size_t begin, size_t at, size_t lines)
+{
+    return words_of(x->kernels, at - begin) * lines;
+}
+
+static void pack_part(const block *x, bool right, size_t panel, size_t end)
+{
+    const cpu_product *p = x->p;
+    side s =
+        right ? (side){x->kernels, true, p->b, x->column, x->cols} : (side){x->kernels, false, p->a, x->row, x->rows};
+    float *to = right ? x->cpu->right.words : x->cpu->left.words;
+    size_t lines = right ? x->padded : x->left_panels * x->kernels->mr;
+    for (size_t at = x->at; at < x->end && panel < end; at += x->depth)
+        pack_panels(&s, panel, end, at, smaller(x->depth, x->end - at), to + part_offset(x, x->at, at, lines));
+}
+
+/* A task packs panels_each panels; the right-hand ones come first. */
+static void pack_task(void *context, size_t index, int worker)
+{
+    (void)worker;
+    const block *x = context;
+    size_t rights = x->right_panels, panel = index * x->panels_each;
+    size_t end = smaller(panel + x->panels_each, rights + x->left_panels);
+    pack_part(x, true, panel, smaller(end, rights));
+    if (end > rights) pack_part(x, false, panel > rights ? panel - rights : 0, end - rights);
+}
+
+/* Sums the products of k from `at` to `end` in (rows, cols) of the block from `row` and `column`, and finishes what is
+ * complete. left: panels of k from `at` on, for `lines` rows of which these begin at `line`. */
+static void multiply(const block *x, size_t row, size_t rows, size_t column, size_t cols, size_t at, size_t end,
+                     const float *left, size_t lines, size_t line)
+{
+    const cpu_product *p = x->p;
+    float *c = p->c + (x->row + row) * p->stride + x->column + column;
+    for (size_t k = at; k < end; k += x->depth) {
+        size_t words = words_of(x->kernels, smaller(x->depth, end - k));
+        tiles(x->kernels, rows, cols, words, left + part_offset(x, at, k, lines) + line * words,
+              x->right + part_offset(x, x->at, k, x->padded) + column * words, c, p->stride, p->add || k > 0);
+    }
+    if (end == p->k && (p->bias || p->pre || p->gelu))
+        finish_rows(x->cpu->kernels, p, x->row + row, x->column + column, rows, cols);
+}
+
+/* Of a low product: a piece of the result. */
+static void piece_task(void *context, size_t index, int worker)
+{
+    (void)worker;
+    const block *x = context;
+    size_t row = index / x->pieces_across * x->piece_rows, column = index % x->pieces_across * x->piece_cols;
+    multiply(x, row, smaller(x->piece_rows, x->rows - row), column, smaller(x->piece_cols, x->cols - column), x->at,
+             x->end, x->cpu->left.words, x->left_panels * x->kernels->mr, row);
+}
+
+/* Of a tall product: rows. */
+static void rows_task(void *context, size_t index, int worker)
+{
+    const block *x = context;
+    size_t mr = x->kernels->mr, panels = (x->rows + mr - 1) / mr;
+    size_t first = index * panels / x->tasks, count = (index + 1) * panels / x->tasks - first;
+    size_t row = first * mr, rows = smaller(count * mr, x->rows - row);
+    side s = {x->kernels, false, x->p->a, x->row + row, rows};
+    float *left = x->cpu->left.words + (size_t)worker * x->room;
+    for (size_t at = x->at; at < x->end; at += x->length) {
+        size_t end = smaller(at + x->length, x->end);
+        for (size_t k = at; k < end; k += x->depth)
+            pack_panels(&s, 0, count, k, smaller(x->depth, end - k), left + part_offset(x, at, k, count * mr));
+        for (size_t column = 0; column < x->cols; column += x->piece_cols)
+            multiply(x, row, rows, column, smaller(x->piece_cols, x->cols - column), at, end, left, count * mr, 0);
+    }
+}
+
 static void run_block(block *x)
 {
-    const fm_product_kernels *kernels = x->kernels;
-    x->left_panels = round_up(x->rows, kernels->mr) / kernels->mr;
-    x->panels_each = x->left_panels + x->right_panels > 32 ? 8 : 2;
-    fm_pool_run(x->cpu->pool, (x->left_panels + x->right_panels + x->panels_each - 1) / x->panels_each, pack_task, x);
-    x->piece_rows = even_part(x->rows, PIECE_ROWS, kernels->mr);
-    x->piece_cols = even_part(x->cols, PIECE_COLUMNS, kernels->nr);
+    fm_pool *pool = x->cpu->pool;
+    size_t mr = x->kernels->mr, nr = x->kernels->nr, panels = x->left_panels + x->right_panels;
+    x->panels_each = panels > 64 ? 16 : panels > 32 ? 8 : 2;
+    fm_pool_run(pool, (panels + x->panels_each - 1) / x->panels_each, pack_task, x);
+    x->piece_rows = even_part(x->rows, PIECE_ROWS, mr);
+    x->piece_cols = even_part(x->cols, PIECE_COLUMNS, nr);
     x->pieces_across = (x->cols + x->piece_cols - 1) / x->piece_cols;
-    fm_pool_run(x->cpu->pool, x->pieces_across * ((x->rows + x->piece_rows - 1) / x->piece_rows), piece_task, x);
+    if (x->tasks > 0) fm_pool_run(pool, x->tasks, rows_task, x);
+    else fm_pool_run(pool, x->pieces_across * ((x->rows + x->piece_rows - 1) / x->piece_rows), piece_task, x);
 }
 
 void cpu_gemm(cpu *c, const cpu_product *p)
@@ -157,13 +196,21 @@ void cpu_gemm(cpu *c, const cpu_product *p)
     const fm_product_kernels *kernels = &c->kernels->products[p->precision];
     size_t mr = kernels->mr, nr = kernels->nr, depth = depth_of(kernels, p->k), part = words_of(kernels, depth);
     size_t parts = smaller((p->k + depth - 1) / depth, LENGTH / depth);
-    size_t length = parts * depth, words = parts * part;
+    size_t threads = (size_t)fm_pool_threads(c->pool), length = parts * depth, words = parts * part;
     size_t cols = p->packed ? p->n : even_part(p->n, RIGHT / words / nr * nr, nr);
-    size_t rows = even_part(p->m, smaller(ROWS, LEFT / words / mr * mr), mr);
-    if (!cpu_panels_reserve(c, &c->left, round_up(smaller(rows, p->m), mr) * words)) return;
-    if (!p->packed && !cpu_panels_reserve(c, &c->right, round_up(smaller(cols, p->n), nr) * words)) return;
+    size_t padded = round_up(smaller(cols, p->n), nr);
+    bool tall = p->m >= TALL * threads;
+    size_t rows = tall ? p->m : even_part(p->m, smaller(ROWS, LEFT / words / mr * mr), mr);
+    size_t tasks = tall ? round_up((p->m + PIECE_ROWS - 1) / PIECE_ROWS, threads) : 0;
+    /* Of k between two waits: tall products only pack the right-hand side, which has more room. */
+    size_t span = !tall       ? length
+                  : p->packed ? p->k
+                              : smaller(RIGHT / part / padded, (p->k + depth - 1) / depth) * depth;
+    size_t room = tall ? (round_up(p->m, mr) / mr + tasks - 1) / tasks * mr * words : 0;
+    if (!cpu_panels_reserve(c, &c->left, tall ? threads * room : round_up(smaller(rows, p->m), mr) * words)) return;
+    if (!p->packed && !cpu_panels_reserve(c, &c->right, padded * words_of(kernels, depth) * (span / depth))) return;
     for (size_t column = 0; column < p->n; column += cols)
-        for (size_t at = 0; at < p->k; at += length)
+        for (size_t at = 0; at < p->k; at += span)
             for (size_t row = 0; row < p->m; row += rows) {
                 block x = {.cpu = c,
                            .p = p,
@@ -173,11 +220,15 @@ void cpu_gemm(cpu *c, const cpu_product *p)
                            .column = column,
                            .cols = smaller(cols, p->n - column),
                            .at = at,
-                           .end = smaller(at + length, p->k),
-                           .depth = depth};
+                           .end = smaller(at + span, p->k),
+                           .depth = depth,
+                           .tasks = tasks,
+                           .length = length,
+                           .room = room};
                 x.padded = round_up(x.cols, nr);
                 x.right = p->packed ? p->packed + words_of(kernels, at) * x.padded : c->right.words;
                 if (!p->packed && row == 0) x.right_panels = x.padded / nr;
+                if (!tall) x.left_panels = round_up(x.rows, mr) / mr;
                 run_block(&x);
             }
 }

@@ -6,6 +6,7 @@
  *   vf, vi                 vectors of W floats and of W 32-bit integers
  *   LOAD STORE SET1 ADD SUB MUL DIV FMA(a*b+c) SQRT ROUND(to nearest)
  *   MAX(a, b), MIN(a, b)   NaN if b is NaN; if only a is, either will do
+ *   RECIPROCAL(x)          1 / x, if there is a faster way than DIV
  *   POW2(vf n)             2^n of integral n in [-126, 127], 0 for -127, infinity for 128
  *   ABOVE(a, b)            how many lanes of a exceed those of b
  *   TRANSPOSE(to, ld, from, stride)   to[j * ld + i] = from[i * stride + j], i, j < W; or, instead of it,
@@ -29,6 +30,9 @@
 #include <string.h>
 
 #define NR (W * NV)
+#ifndef RECIPROCAL
+#define RECIPROCAL(x) DIV(SET1(1.0f), x)
+#endif
 
 static bool supported(void)
 {
@@ -116,7 +120,7 @@ static inline vf normal_cdf(vf x, vf *bell)
 {
     vf magnitude = MAX(x, SUB(SET1(0.0f), x));
     *bell = vexp(MUL(MUL(x, x), SET1(-0.5f)));
-    vf t = DIV(SET1(1.0f), FMA(magnitude, SET1(0.46f * 0.70710678118654752f), SET1(1.0f)));
+    vf t = RECIPROCAL(FMA(magnitude, SET1(0.46f * 0.70710678118654752f), SET1(1.0f)));
     vf p = SET1(0.029124587774276733f);
     p = FMA(p, t, SET1(-0.1975705921649933f));
     p = FMA(p, t, SET1(0.5409626364707947f));

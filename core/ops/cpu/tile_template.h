@@ -12,19 +12,22 @@ static inline __attribute__((always_inline)) void TILE_ROWS(size_t rows, size_t 
     vf sum[MR][NV];
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < NV; j++) sum[i][j] = SET1(0.0f);
-    for (size_t l = 0; l < words; l++) {
-        vf right[NV];
-        for (size_t j = 0; j < NV; j++) right[j] = LOAD(b + l * NR + j * W);
-        for (size_t i = 0; i < rows; i++) {
-            vf left = SET1(a[l * MR + i]);
-            for (size_t j = 0; j < NV; j++) sum[i][j] = DOT(left, right[j], sum[i][j]);
+    for (size_t part = 0, l = 0; part < rows; part++) {
+        for (size_t j = 0; j < NR; j += 16) __builtin_prefetch(c + part * ldc + j, 1);
+        for (size_t end = words * (part + 1) / rows; l < end; l++) {
+            vf right[NV];
+            for (size_t j = 0; j < NV; j++) right[j] = LOAD(b + l * NR + j * W);
+            for (size_t i = 0; i < rows; i++) {
+                vf left = SET1(a[l * MR + i]);
+                for (size_t j = 0; j < NV; j++) sum[i][j] = DOT(left, right[j], sum[i][j]);
+            }
         }
     }
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < NV; j++) {
-            float *to = c + i * ldc + j * W;
-            STORE(to, add ? ADD(LOAD(to), sum[i][j]) : sum[i][j]);
-        }
+    _Pragma("GCC unroll 16") for (size_t i = 0; i < rows; i++) _Pragma("GCC unroll 4") for (size_t j = 0; j < NV; j++)
+    {
+        float *to = c + i * ldc + j * W;
+        STORE(to, add ? ADD(LOAD(to), sum[i][j]) : sum[i][j]);
+    }
 }
 
 /* The row counts that occur are compiled apart, so that the sums stay in registers. Each row's arithmetic is the same
