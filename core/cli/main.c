@@ -202,6 +202,11 @@ static const char *find_shipped(const char *given)
 
 const char *cli_model(const char *given, fm_error *err)
 {
+    if (given && !*given) {
+        fm_fail(err, FM_E_ARGUMENT,
+                "The name of the model is empty; give a model folder, or leave it out for the default.");
+        return NULL;
+    }
     const char *model = given ? find_shipped(given) : cli_default_model();
     if (!model)
         fm_fail(err, FM_E_ARGUMENT,

@@ -29,6 +29,12 @@ test('FILLMASK_MODEL names the default model', () => {
   refused(['info'], 1, { env: { FILLMASK_MODEL: 'missing' } }, /missing\/config\.json could not be opened/);
 });
 
+test('the name of a model may not be empty', () => {
+  for (const command of [['info', ''], ['fill', '-m', '', 'The [MASK].'], ['score', '-m', '', 'The movie.'], ['embed', '-m', '', 'The movie.'], ['augment', '-m', '', 'The movie.'],
+    ['tokenize', '-m', '', 'The movie'], ['eval', '-m', '', '--data', 'data.jsonl'], ['quantize', '-m', '', '-o', 'small'], ['train', '-m', '', '--data', 'data.jsonl', '-o', 'out']])
+    refused(command, 1, /The name of the model is empty; give a model folder, or leave it out for the default\./);
+});
+
 test('the source tree has a default model, or the error says what to do', () => {
   const named = join(root, 'weights', 'default');
   if (!existsSync(named)) return refused(['info'], 1, /No model is named and there is no default; give a model folder with -m, or set FILLMASK_MODEL/);
