@@ -1,6 +1,7 @@
 // corpus.js - texts on their way to a training or an evaluation: out of lists, iterators and files, in parts, so that
 // neither side holds more than a few.
 import { PART } from './model.js';
+import { formatOf } from './stream.js';
 import { clean } from './tokenizer.js';
 
 /**
@@ -99,7 +100,7 @@ export async function* documents(model, texts, field) {
 /** The texts of a file, which the core finds in it. */
 async function* rowsOf(model, file, field) {
   const name = file.name ?? '';
-  const format = /\.jsonl$/i.test(name) ? 'jsonl' : /\.csv$/i.test(name) ? 'csv' : 'txt';
+  const format = formatOf(name);
   const rows = await model.request('rows', { format, field });
   const decoder = new TextDecoder();
   try {

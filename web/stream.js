@@ -123,7 +123,8 @@ async function* rowsOfList(source, { field = 'text', skip = 0 }) {
 
 // ---- files ----
 
-const formatOf = (name = '') => (/\.jsonl$/i.test(name) ? 'jsonl' : /\.csv$/i.test(name) ? 'csv' : 'txt');
+/** What the name of a file tells of it. @param {string} [name] @returns {'txt' | 'jsonl' | 'csv'} */
+export const formatOf = (name = '') => (/\.jsonl$/i.test(name) ? 'jsonl' : /\.csv$/i.test(name) ? 'csv' : 'txt');
 
 /** @param {any} core @param {any} source @param {StreamOptions} options */
 async function* rowsOfFile(core, source, { format = formatOf(source.name), field, skip = 0 }) {

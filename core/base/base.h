@@ -68,6 +68,8 @@ fm_status fm_lock_file(fm_file_lock *lock, const char *path, bool *held, fm_erro
 void fm_unlock_file(fm_file_lock *lock); /* removes it; a zeroed one is no lock */
 /* Removes the temporaries that writers of processes which are no more have left in a folder. */
 void fm_remove_leftovers(const char *folder);
+/* Whether a name ends so, in whatever case of ASCII. */
+bool fm_ends_with(const char *name, const char *end);
 /* folder + "/" + name in a fresh string (free()); NULL without memory. */
 char *fm_path_join(const char *folder, const char *name);
 

@@ -7,7 +7,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -42,19 +41,12 @@ void cli_rows_close(cli_rows *r)
     *r = (cli_rows){0};
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t size = strlen(text), end_size = strlen(end);
-    return size >= end_size && strcasecmp(text + size - end_size, end) == 0;
-}
-
 /* By the option, the file's name, or its first character. */
 static fm_row_format format_of(const cli_rows *r, size_t size)
 {
-    if (r->format != FM_TEXT_AUTO)
-        return r->format == FM_TEXT_CSV ? FM_ROWS_CSV : r->format == FM_TEXT_JSONL ? FM_ROWS_JSONL : FM_ROWS_LINES;
-    if (ends_with(r->name, ".csv")) return FM_ROWS_CSV;
-    if (ends_with(r->name, ".jsonl")) return FM_ROWS_JSONL;
+    fm_text_format format = r->format == FM_TEXT_AUTO ? fm_text_format_of(r->name) : r->format;
+    if (format != FM_TEXT_AUTO)
+        return format == FM_TEXT_CSV ? FM_ROWS_CSV : format == FM_TEXT_JSONL ? FM_ROWS_JSONL : FM_ROWS_LINES;
     size_t at = size >= 3 && memcmp(r->piece, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     while (at < size && r->piece[at] && strchr(" \t\r\n", r->piece[at])) at++;
     return strcmp(r->name, "stdin") == 0 && at < size && r->piece[at] == '{' ? FM_ROWS_JSONL : FM_ROWS_LINES;

@@ -24,12 +24,6 @@ static void fill_normal(float *to, size_t count, fm_random *random, float deviat
     for (size_t i = 0; i < count; i++) to[i] = fm_random_normal(random) * deviation;
 }
 
-static bool ends_with(const char *name, const char *end)
-{
-    size_t length = strlen(name), tail = strlen(end);
-    return length >= tail && strcmp(name + length - tail, end) == 0;
-}
-
 static void initialise_usual(float *values, const fm_config *config, const fm_parameters *parameters, uint32_t seed)
 {
     memset(values, 0, (size_t)parameters->elements * sizeof *values);
@@ -37,7 +31,7 @@ static void initialise_usual(float *values, const fm_config *config, const fm_pa
         const fm_parameter *p = &parameters->list[i];
         fm_random random = fm_random_seeded(seed, (uint32_t)i);
         if (!p->vector) fill_normal(values + p->offset, (size_t)p->rows * p->cols, &random, config->initializer_range);
-        else if (ends_with(p->name, "orm.weight"))
+        else if (fm_ends_with(p->name, "orm.weight"))
             for (uint32_t j = 0; j < p->cols; j++) values[p->offset + j] = 1.0f;
     }
 }

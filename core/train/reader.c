@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -53,10 +52,11 @@ static fm_status fail_system(fm_error *err, const fm_reader *reader, const char 
     return fm_fail(err, FM_E_IO, "%s could not be %s: %s.", reader->name, what, reason);
 }
 
-static bool ends_with(const char *text, const char *end)
+fm_text_format fm_text_format_of(const char *name)
 {
-    size_t size = strlen(text), end_size = strlen(end);
-    return size >= end_size && strcasecmp(text + size - end_size, end) == 0;
+    if (fm_ends_with(name, ".jsonl")) return FM_TEXT_JSONL;
+    if (fm_ends_with(name, ".csv")) return FM_TEXT_CSV;
+    return fm_ends_with(name, ".tar") ? FM_TEXT_IMDB : FM_TEXT_AUTO;
 }
 
 static bool is_collection(fm_text_format format)
@@ -102,16 +102,15 @@ fm_status fm_reader_open(fm_reader **out, const char *path, fm_text_format forma
     if (!reader->path || !reader->field) status = fm_fail_memory(err, strlen(path) + 1, "the name of a file");
     else status = open_file(reader, err);
     if (!status && reader->automatic && !reader->reviews) {
-        if (ends_with(path, ".jsonl")) reader->format = FM_TEXT_JSONL;
-        else if (ends_with(path, ".csv")) reader->format = FM_TEXT_CSV;
-        else if (ends_with(path, ".tar")) reader->format = FM_TEXT_IMDB;
-        else if (ends_with(path, ".json"))
+        reader->format = fm_text_format_of(path);
+        if (fm_ends_with(path, ".json"))
             status =
                 fm_fail(err, FM_E_ARGUMENT,
                         "%s may hold one JSON document or JSON lines; say that its format is jsonl, or convert it to "
                         "one object a line.",
                         path);
-        else if (reader->file != STDIN_FILENO && reader->regular) reader->format = FM_TEXT_TXT;
+        else if (reader->format == FM_TEXT_AUTO && reader->file != STDIN_FILENO && reader->regular)
+            reader->format = FM_TEXT_TXT;
     }
     if (status) {
         fm_reader_close(reader);

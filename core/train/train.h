@@ -21,6 +21,9 @@ typedef enum fm_text_format {
     FM_TEXT_IMDB_UNSUPERVISED /* train/unsup */
 } fm_text_format;
 
+/* What a name tells; FM_TEXT_AUTO if nothing. */
+fm_text_format fm_text_format_of(const char *name);
+
 typedef struct fm_document {
     const char *text; /* NUL-terminated; owned by the reader until the next call */
     size_t size;
