@@ -128,6 +128,20 @@ test('a worker of another origin is refused with a sentence, and a factory helps
   assert.equal(found.fillings.length, 5);
 });
 
+test('the model that ships is not loaded where another one is named', { skip, timeout: 60_000 }, async () => {
+  const { origin, requests } = await serveFolder();
+  const page = await openPage(origin);
+  const name = await page.evaluate(async () => {
+    const { pipeline } = await import('/web/index.js');
+    const score = await pipeline('score', '/weights/fillmask-small-en-imdb/', { threads: 1 });
+    await score('A text.');
+    return score.model.name;
+  });
+  assert.equal(name, 'fillmask-small-en-imdb');
+  assert.ok(requests.includes('/weights/fillmask-small-en-imdb/model.safetensors'));
+  assert.deepEqual(requests.filter((path) => /default-model|\/fillmask-small-en\//.test(path)), []);
+});
+
 test('nothing is asked of another origin', { skip, timeout: 60_000 }, async () => {
   const { origin } = await serveFolder({ csp: null });
   const page = await openPage(origin);
