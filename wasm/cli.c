@@ -1,6 +1,6 @@
-/* cli.c - what the command line for Node.js has from JavaScript, or lacks of its system: signals, a GPU and the times
- * of files come from web/worker-cli.js through wasm/cli.js; Emscripten knows no locks and no other processes, and its
- * poll fails on standard input. */
+/* cli.c - what the command line for Node.js has from JavaScript, or lacks of its system: signals, a GPU, locks and the
+ * times of files come from web/worker-cli.js through wasm/cli.js; Emscripten knows no other processes, and its poll
+ * fails on standard input. */
 #include <poll.h>
 
 #include "cli/cli.h"
@@ -60,14 +60,14 @@ uint32_t fm_file_nanoseconds(const char *path)
     return nanoseconds(path);
 }
 
-/* ---- two trainings in one folder are not kept apart ---- */
+/* Held until the program ends, and against its like alone: the native one's lock is out of reach. */
+extern bool hold_file(const char *path);
 
 fm_status fm_lock_file(fm_file_lock *lock, const char *path, bool *held, fm_error *err)
 {
-    (void)path;
     (void)err;
     *lock = (fm_file_lock){0};
-    *held = true;
+    *held = hold_file(path);
     return FM_OK;
 }
 

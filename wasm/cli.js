@@ -13,6 +13,9 @@ mergeInto(LibraryManager.library, {
   nanoseconds: function (path) {
     return Module.host.nanoseconds(HEAPU8, path >>> 0);
   },
+  hold_file: function (path) {
+    return Module.host.hold(HEAPU8, path >>> 0);
+  },
   gpu_open: function (adapter, power, kernels, text, room) {
     return Module.host.open(HEAPU8, adapter >>> 0, power >>> 0, kernels >>> 0, text >>> 0, room);
   },

@@ -3,7 +3,12 @@
 // the same source compiled to WebAssembly, on one thread; that one also has the graphics card. --device decides, or
 // FILLMASK_DEVICE.
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, realpathSync, rmSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { findNative } from './native.js';
@@ -53,6 +58,27 @@ function catchSignals(flags) {
     });
 }
 
+/**
+ * Whether this process now holds a file, until it ends: a socket stands for it, which no dead process can hold.
+ * @param {string} file
+ * @returns {Promise<boolean>}
+ */
+async function hold(file) {
+  const name = `fillmask-${createHash('sha256').update(join(realpathSync(dirname(file)), basename(file))).digest('hex').slice(0, 32)}`;
+  const path = process.platform === 'win32' ? `\\\\.\\pipe\\${name}` : join(tmpdir(), `${name}.socket`);
+  for (;;) {
+    const server = createServer().listen(path).unref();
+    const { code } = await once(server, 'listening').then(() => ({ code: '' }), (error) => error);
+    if (!code) process.on('exit', () => rmSync(path, { force: true }));
+    if (code !== 'EADDRINUSE') return true; // or a system without sockets
+    const caller = connect(path);
+    const answered = await once(caller, 'connect').then(() => true, () => false);
+    caller.destroy();
+    if (answered || process.platform === 'win32') return false;
+    rmSync(path, { force: true });
+  }
+}
+
 function runWasm(args) {
   if (!existsSync(module)) return fail(`${module} is missing; build it (see the README), or install the package anew.`);
   const { port1, port2 } = new MessageChannel();
@@ -67,6 +93,7 @@ function runWasm(args) {
   let gpu;
   worker.on('message', async (message) => {
     if (message.catchSignals) catchSignals(flags);
+    else if (message.hold) answer({ held: await hold(message.hold) });
     else await (await (gpu ??= import('./cli-gpu.js').then(({ playFor }) => playFor(answer))))(message);
   });
   worker.on('error', (error) => fail(`The command line failed: ${error.stack}`));

@@ -34,6 +34,7 @@ const host = {
   },
   isInterrupted: () => Atomics.load(flags, 1),
   nanoseconds: (bytes, file) => Number((statSync(text(bytes, file), { bigint: true, throwIfNoEntry: false })?.mtimeNs ?? 0n) % 1_000_000_000n),
+  hold: (bytes, file) => ask({ hold: text(bytes, file) }).held,
   open(bytes, adapter, power, kernels, at, room) {
     const { limit, name, error } = ask({ open: { adapter: text(bytes, adapter), powerPreference: text(bytes, power), kernels: text(bytes, kernels) } });
     put(bytes, at, room, error ?? name);

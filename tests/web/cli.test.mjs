@@ -1,8 +1,9 @@
 // cli.test.mjs - `npx fillmask`: the command line as WebAssembly prints what the native one prints, and both run by
 // web/cli.js.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { cpSync, readFileSync, rmSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -68,6 +69,21 @@ test('what writes files writes the same', () => {
   assert.equal(files.wasm.vocab, files.native.vocab);
   assert.equal(files.wasm.trained.length, files.native.trained.length);
   same(run('native', ['fill', '-m', 'trained-wasm', '--json', text]).stdout, run('native', ['fill', '-m', 'trained-native', '--json', text]).stdout);
+});
+
+test('two trainings in WebAssembly keep out of each other\'s folder, and a killed one holds none', async () => {
+  const args = (steps) => ['train', '-m', 'model', '--data', 'texts.jsonl', '--length', '32', '--batch', '4', '--steps', String(steps), '-o', 'shared'];
+  const first = spawn(process.execPath, [script, ...args(1e6)], { cwd: folder, stdio: 'ignore', env: { ...process.env, FILLMASK_DEVICE: 'wasm' } });
+  const ended = once(first, 'exit');
+  while (!existsSync(join(folder, 'shared', 'metrics.jsonl'))) await new Promise((resolve) => setTimeout(resolve, 50));
+  const second = run('wasm', args(2));
+  first.kill('SIGKILL');
+  await ended;
+  assert.equal(second.status, 1);
+  assert.match(second.stderr, /Another training is under way in shared; wait for its end/);
+  rmSync(join(folder, 'shared'), { recursive: true });
+  const third = run('wasm', args(2));
+  assert.equal(third.status, 0, third.stderr);
 });
 
 test('serve answers the same', () => {
