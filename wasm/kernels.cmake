@@ -1,12 +1,19 @@
 # kernels.cmake - the GPU's kernels as one C string: each text without comments and indentation, in the order of enum
-# gpu_kernel (core/ops/webgpu/webgpu.h), after one that goes before all of them; "//" alone in a line stands between.
-set(names common product embedding layer_norm attention rows loss embedding_backward layer_norm_backward column_sums
-  elements attention_backward_q attention_backward_kv squares adamw)
+# gpu_kernel (core/ops/webgpu/webgpu.h), after one that goes before all of them; "//" alone in a line stands between. A
+# kernel may be of several files.
+set(names common epilogue+product epilogue+product_sum embedding layer_norm heads+attention rows loss embedding_backward
+  layer_norm_backward column_sums elements heads+heads_backward+attention_backward_q
+  heads+heads_backward+attention_backward_kv squares adamw)
 set(text "")
 foreach(name ${names})
-  set(file ${root}/core/ops/webgpu/${name}.wgsl)
-  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
-  file(READ ${file} kernel)
+  set(kernel "")
+  string(REPLACE + ";" parts ${name})
+  foreach(part ${parts})
+    set(file ${root}/core/ops/webgpu/${part}.wgsl)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+    file(READ ${file} read)
+    string(APPEND kernel "${read}")
+  endforeach()
   string(REGEX REPLACE "//[^\n]*" "" kernel "${kernel}")
   string(REGEX REPLACE "\n[\n ]*" "\\\\n\"\n\"" kernel "${kernel}")
   string(APPEND text "\"${kernel}//\\n\"\n")

@@ -8,6 +8,7 @@ const SLOT = 256; // bytes of a uniform block, which begins at a multiple of the
 const SLOTS = 512; // of a submit
 const SUBMIT = 40; // milliseconds of work that a submit is to be
 const GROUPS = 8192; // bind groups that are kept
+const FEATURES = ['subgroups', 'shader-f16'];
 const KEPT = 2 ** 22; // bytes of the largest buffer that is kept for another use
 
 /**
@@ -15,6 +16,7 @@ const KEPT = 2 ** 22; // bytes of the largest buffer that is kept for another us
  * @property {'low-power' | 'high-performance'} [powerPreference='high-performance']
  * @property {string} [adapter] in Node.js: its name, or part of it
  * @property {number} [limit] bytes of a binding at most, where it is to be less than the GPU allows
+ * @property {string[]} [features] what is used of the features that the kernels know, where it is to be less than all
  */
 
 /** A device, the kernels that it has compiled, and what uses it. */
@@ -24,12 +26,13 @@ export class Gpu {
    * @param {GpuOptions} [options]
    * @returns {Promise<Gpu>}
    */
-  static async create(gpu, { powerPreference = 'high-performance', limit } = {}) {
+  static async create(gpu, { powerPreference = 'high-performance', limit, features = FEATURES } = {}) {
     const adapter = await gpu?.requestAdapter({ powerPreference });
     if (!adapter)
       throw new FillmaskError('E_UNSUPPORTED', 'WebGPU finds no adapter: the browser or system lacks a driver for the GPU, or keeps it from programs; use device "wasm".');
     const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
-    const device = await adapter.requestDevice({ requiredLimits: { maxStorageBufferBindingSize, maxBufferSize } });
+    const requiredFeatures = FEATURES.filter((feature) => features.includes(feature) && adapter.features.has(feature));
+    const device = await adapter.requestDevice({ requiredFeatures, requiredLimits: { maxStorageBufferBindingSize, maxBufferSize } });
     return new Gpu(gpu, adapter, device, limit);
   }
 
@@ -150,15 +153,24 @@ export class Gpu {
   }
 
   async #compile(key) {
-    const code = this.#sources[key % 32];
-    const kinds = [...code.matchAll(/@binding\((\d)\) var<storage, (\w+)>/g)].map(([, , kind]) => kind);
+    const variant = Math.floor(key / 32);
+    const code = this.#chosen(`${this.#common}\n${this.#sources[key % 32]}`, variant);
+    const kinds = [];
+    for (const [, binding, kind] of code.matchAll(/@binding\((\d)\) var<storage, (\w+)>/g)) kinds[Number(binding) - 1] = kind;
     const layout = this.#layout(kinds);
-    const module = this.device.createShaderModule({ code: `const VARIANT = ${Math.floor(key / 32)}u;\n${this.#common}\n${code}` });
+    const enabled = [...code.matchAll(/^enable .*$/gm)].join('\n');
+    const module = this.device.createShaderModule({ code: `${enabled}\nconst VARIANT = ${variant}u;\n${code.replace(/^enable .*$/gm, '')}` });
     const pipeline = await this.device.createComputePipelineAsync({
       layout: this.device.createPipelineLayout({ bindGroupLayouts: [layout] }),
       compute: { module, entryPoint: 'main' },
     });
     this.#pipelines.set(key, { pipeline, layout });
+  }
+
+  /** The lines that are for a variant and this GPU: see common.wgsl. */
+  #chosen(code, variant) {
+    const has = (bits) => (bits === 'subgroups' ? this.device.features.has(bits) : (variant & bits) !== 0);
+    return code.replace(/^#(!?)(\w+) ?(.*)$/gm, (_, not, bits, line) => (has(bits) === !not ? line : ''));
   }
 
   #layout(kinds) {

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { asArguments, documents, folder, native, training } from '../wasm/helpers.mjs';
 import { noBrowser, openPage, serveFolder } from '../web/helpers.mjs';
 
-const args = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
+const args = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-dawn-features=disable_workgroup_init']; // see helpers.mjs
 const hasAdapter = (page) => page.evaluate(async () => Boolean(await navigator.gpu?.requestAdapter()));
 
 test('Chromium computes on a GPU what it should', { skip: noBrowser }, async (t) => {

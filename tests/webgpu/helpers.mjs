@@ -17,10 +17,13 @@ export const wasmFile = (name) => pathToFileURL(wasm(name)).href;
 /** Why there is no GPU to test with, or false. */
 export const noGpu = !existsSync(dawn) ? 'Dawn for Node.js is missing (tools/gpu_setup.sh)' : !process.env.VK_ICD_FILENAMES && !driver && 'Chromium\'s SwiftShader is missing';
 
-/** navigator.gpu of Dawn: on the system's GPU if VK_ICD_FILENAMES names its driver, else on SwiftShader. */
+/**
+ * navigator.gpu of Dawn: on the system's GPU if VK_ICD_FILENAMES names its driver, else on SwiftShader, which takes most
+ * of a test's time to compile the clearing of workgroup memory, something that no kernel relies on.
+ */
 export async function dawnGpu() {
   process.env.VK_ICD_FILENAMES ??= driver;
   const { create, globals } = await import(pathToFileURL(dawn).href);
   Object.assign(globalThis, globals);
-  return create([]);
+  return create(['enable-dawn-features=disable_workgroup_init']);
 }

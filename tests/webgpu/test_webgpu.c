@@ -37,6 +37,8 @@ static struct rig {
     size_t count;
 } rig;
 
+static fm_tensor bench[5]; /* y, x, w, the gradients of x and w */
+
 static float *memory(size_t count)
 {
     float *x = calloc(count + 1, sizeof *x);
@@ -142,6 +144,15 @@ static void case_linear(void)
     linear_case(64, 128, 128, true, true, true);
 }
 
+/* Products of every size of tile, and with the depth in parts. */
+static void case_large_linear(void)
+{
+    linear_case(200, 90, 1031, true, true, true);
+    linear_case(9, 66, 260, false, false, false);
+    linear_case(650, 610, 9, true, false, false);
+    linear_case(1281, 1200, 6, true, false, false);
+}
+
 static void case_embedding(void)
 {
     uint32_t ids[TOKENS];
@@ -187,7 +198,7 @@ static void case_attention(void)
     attention_case(5, 3, NULL, 1.0f);
     attention_case(16, 2, &drop, 1.0f);
     attention_case(64, 1, NULL, 20.0f);
-    attention_case(70, 2, &drop, 1.0f);
+    attention_case(72, 2, &drop, 1.0f);
 }
 
 static const uint32_t some_rows[] = {0, 3, 4, 11, 46};
@@ -278,6 +289,11 @@ static void case_linear_backward(void)
     linear_backward_case(70, 65, 33, false);
     linear_backward_case(300, 20, 130, true);
     linear_backward_case(1100, 9, 7, false);
+}
+
+static void case_deep_linear_backward(void)
+{
+    linear_backward_case(2100, 36, 64, false);
 }
 
 static void case_gelu_backward(void)
@@ -445,6 +461,7 @@ static const struct test {
     void (*run)(void);
     uint32_t limit; /* bytes of a binding at which it splits its work, 0 if it cannot */
 } tests[] = {{"linear", case_linear, 8192},
+             {"large linear", case_large_linear, 0},
              {"embedding", case_embedding, 8192},
              {"layer_norm", case_layer_norm, 0},
              {"attention", case_attention, 0},
@@ -453,6 +470,7 @@ static const struct test {
              {"embedding_backward", case_embedding_backward, 32768},
              {"layer_norm_backward", case_layer_norm_backward, 0},
              {"linear_backward", case_linear_backward, 8192},
+             {"deep linear_backward", case_deep_linear_backward, 0},
              {"gelu_backward", case_gelu_backward, 8192},
              {"attention_backward", case_attention_backward, 0},
              {"gather_backward", case_gather_backward, 0},
@@ -488,6 +506,37 @@ void test_run(size_t index, uint32_t limit)
         tests[index].run();
         if (rig.side == 0 && rig.ops->finish(rig.b, &err)) __builtin_trap();
     }
+}
+
+/* For tests/bench/webgpu.mjs: y (m, n) = x (m, k) w (n, k)^T, or, of that, the gradients of x and w; `times` of them. y
+ * is read, so that bench_check() tells when all are done. */
+void bench_make(uint32_t limit, uint32_t m, uint32_t n, uint32_t k)
+{
+    memset(&rig, 0, sizeof rig);
+    if (fm_webgpu_create(&rig.backends[1], limit, false, NULL)) __builtin_trap();
+    rig.b = rig.backends[1];
+    rig.ops = rig.b->ops;
+    bench[0] = tensor(FM_F32, m, n);
+    bench[1] = tensor(FM_F32, m, k);
+    bench[2] = tensor(FM_F32, n, k);
+    bench[3] = tensor(FM_F32, m, k);
+    bench[4] = tensor(FM_F32, n, k);
+}
+
+void bench_run(uint32_t times, bool gradients)
+{
+    static float first;
+    for (uint32_t i = 0; i < times && gradients; i++)
+        rig.ops->linear_backward(rig.b, bench[3], false, bench[4], FM_NO_TENSOR, bench[0], bench[1], bench[2]);
+    for (uint32_t i = 0; i < times && !gradients; i++)
+        rig.ops->linear(rig.b, bench[0], bench[1], bench[2], FM_NO_TENSOR, FM_EPILOGUE_NONE, FM_NO_TENSOR);
+    rig.ops->read(rig.b, (fm_tensor){bench[gradients ? 4 : 0].buffer, FM_F32, 1, 1, 0}, &first);
+}
+
+int bench_check(void)
+{
+    fm_status status = rig.ops->finish(rig.b, NULL);
+    return status == FM_OK ? 0 : status == FM_PENDING ? 1 : 2;
 }
 
 static bool same(const comparison *c)

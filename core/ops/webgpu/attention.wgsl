@@ -1,73 +1,63 @@
-// attention.wgsl - softmax attention of one head in one sequence for 16 queries a workgroup, over 16 keys at a time,
-// with the greatest score and the sum so far kept on the way: scores are never stored. VARIANT: 1 dropout, the rest the
-// width of a head.
-// params: stride of the rows, number of the first sequence, the dropout (5).
-const WIDTH = VARIANT >> 1;
-const PARTS = (WIDTH + 15) / 16;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
-@group(0) @binding(2) var<storage, read> q: array<f32>;
-@group(0) @binding(3) var<storage, read> k: array<f32>;
-@group(0) @binding(4) var<storage, read> v: array<f32>;
-@group(0) @binding(5) var<storage, read> starts: array<u32>;
+// attention.wgsl - softmax attention for 32 queries of one head a workgroup (heads.wgsl), over 32 keys at a time, with the
+// greatest score and the sum so far kept on the way.
+#2 @group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
+#!2 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
 
-var<workgroup> weights: array<array<f32, 16>, 16>;
+fn put(part: Part, row: u32, col: u32, x: vec4f) {
+  if (row >= part.length || col >= WIDTH) { return; }
+  let at = first(5) + place(part, row, col);
+#2   out[at / 4] = x;
+#!2   for (var i = 0u; i < min(4, WIDTH - col); i++) { out[at + i] = x[i]; }
+}
+fn put_rows(part: Part, row: u32, col: u32, x: mat4x4f, by: vec4f) {
+  put(part, row, col, x[0] * by.x);
+  put(part, row + 1, col, x[1] * by.y);
+  put(part, row + 2, col, x[2] * by.z);
+  put(part, row + 3, col, x[3] * by.w);
+}
+fn bounded(x: vec4f, key: u32, length: u32) -> vec4f { return select(vec4f(-3.0e38), x, key < length); }
+fn rows_times(x: mat4x4f, by: vec4f) -> mat4x4f { return mat4x4f(x[0] * by.x, x[1] * by.y, x[2] * by.z, x[3] * by.w); }
 
-@compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) at: vec3u, @builtin(num_workgroups) count: vec3u,
-        @builtin(local_invocation_index) thread: u32) {
-  let start = starts[first(5) + at.z];
-  let length = starts[first(5) + at.z + 1] - start;
-  if (at.x * 16 >= length) { return; }
-  let stride = param(0);
-  let row = thread / 16;
-  let column = thread % 16;
-  let query = at.x * 16 + row;
-  let head = at.y * WIDTH;
-  let base = first(2) + (start + min(query, length - 1)) * stride + head;
-  let stream = (at.y * length + query) * padded(length);
-  var most = -3.0e38;
-  var total = 0.0;
-  var sums: array<f32, PARTS>;
-  for (var key0 = 0u; key0 < length; key0 += 16) {
-    let key = key0 + column;
-    var score = -3.0e38;
-    if (key < length) {
-      let to = first(3) + (start + key) * stride + head;
-      var sum = 0.0;
-      for (var i = 0u; i < WIDTH; i++) { sum += q[base + i] * k[to + i]; }
-      score = sum / sqrt(f32(WIDTH));
-    }
-    weights[row][column] = score;
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) at: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let part = part_of(at);
+  let row = at.x * 32;
+  if (row >= part.length) { return; }
+  let r = thread / 8;
+  let c = thread % 8;
+  var most = vec4f(-3.0e38);
+  var total = vec4f();
+  var near = mat4x4f();
+  var far = mat4x4f();
+  for (var key0 = 0u; key0 < part.length; key0 += 32) {
+    let key = key0 + 4 * c;
+    let s = transpose(scores(part, row, key0, r, c)); // of each key, four queries
+    let t = mat4x4f(bounded(s[0], key, part.length), bounded(s[1], key + 1, part.length),
+                    bounded(s[2], key + 2, part.length), bounded(s[3], key + 3, part.length));
+    put_weights(4 * c, r, t);
     workgroupBarrier();
     var greatest = most;
-    for (var j = 0u; j < 16; j++) { greatest = max(greatest, weights[row][j]); }
+    for (var i = 0u; i < 32; i++) { greatest = max(greatest, weights[spot(i, r)]); }
     workgroupBarrier();
-    weights[row][column] = select(0.0, exp(max(score - greatest, -87.0)), key < length);
-    workgroupBarrier();
-    let shrink = exp(max(most - greatest, -87.0));
+    // What is beyond the sequence becomes exp(-87), where it meets rows of zeros, and is nothing beside the greatest's 1.
+    put_weights(4 * c, r, mat4x4f(power(t[0] - greatest), power(t[1] - greatest), power(t[2] - greatest), power(t[3] - greatest)));
+    let shrink = power(most - greatest);
     most = greatest;
     total *= shrink;
-    for (var j = 0u; j < 16; j++) { total += weights[row][j]; }
+    workgroupBarrier();
+    for (var i = 0u; i < 32; i++) { total += weights[spot(i, r)]; }
     if (has(1)) {
       workgroupBarrier();
-      weights[row][column] *= dropped(2, param(1) + at.z, stream + key);
-      workgroupBarrier();
+      let f = transpose(factors(part, row + 4 * r, key));
+      for (var i = 0u; i < 4; i++) { weights[spot(4 * c + i, r)] *= f[i]; }
     }
-    for (var part = 0u; part < PARTS; part++) {
-      let i = part * 16 + column;
-      var sum = sums[part] * shrink;
-      if (i < WIDTH) {
-        for (var j = 0u; j < min(16u, length - key0); j++) {
-          sum += weights[row][j] * v[first(4) + (start + key0 + j) * stride + head + i];
-        }
-      }
-      sums[part] = sum;
+    put_right(4 * r, c, rows_of_v(part, key0 + 4 * r, part.slice + 4 * c));
+    near = rows_times(near, shrink) + weighted(r, c);
+    if (WIDTH > 32) {
+      put_right(4 * r, c, rows_of_v(part, key0 + 4 * r, part.slice + 32 + 4 * c));
+      far = rows_times(far, shrink) + weighted(r, c);
     }
-    workgroupBarrier();
   }
-  if (query >= length) { return; }
-  for (var part = 0u; part < PARTS; part++) {
-    let i = part * 16 + column;
-    if (i < WIDTH) { out[first(1) + (start + query) * stride + head + i] = sums[part] / total; }
-  }
+  put_rows(part, row + 4 * r, part.slice + 4 * c, near, 1 / total);
+  if (WIDTH > 32) { put_rows(part, row + 4 * r, part.slice + 32 + 4 * c, far, 1 / total); }
 }

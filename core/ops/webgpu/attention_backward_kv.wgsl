@@ -1,75 +1,69 @@
-// attention_backward_kv.wgsl - d_k and d_v of attention.wgsl, for 16 keys of one head of one sequence a workgroup, with
-// what attention_backward_q.wgsl kept of each query. VARIANT: 1 dropout, the rest the width of a head.
-// params: stride of the rows, number of the first sequence, the dropout (5), heads.
-const WIDTH = VARIANT >> 1;
-const PARTS = (WIDTH + 15) / 16;
-@group(0) @binding(1) var<storage, read_write> d_k: array<f32>;
-@group(0) @binding(2) var<storage, read_write> d_v: array<f32>;
-@group(0) @binding(3) var<storage, read> q: array<f32>;
-@group(0) @binding(4) var<storage, read> k: array<f32>;
-@group(0) @binding(5) var<storage, read> v: array<f32>;
-@group(0) @binding(6) var<storage, read> d_out: array<f32>;
-@group(0) @binding(7) var<storage, read> starts: array<u32>;
+// attention_backward_kv.wgsl - d_k and d_v of attention.wgsl, for 32 keys of one head a workgroup (heads.wgsl), with what
+// attention_backward_q.wgsl kept of each query.
+#2 @group(0) @binding(6) var<storage, read_write> d_k: array<vec4f>;
+#!2 @group(0) @binding(6) var<storage, read_write> d_k: array<f32>;
+#2 @group(0) @binding(7) var<storage, read_write> d_v: array<vec4f>;
+#!2 @group(0) @binding(7) var<storage, read_write> d_v: array<f32>;
 @group(0) @binding(8) var<storage, read> kept: array<vec4f>;
 
-var<workgroup> weights: array<array<f32, 16>, 16>;
-var<workgroup> flows: array<array<f32, 16>, 16>;
+fn put(part: Part, row: u32, col: u32, of_k: vec4f, of_v: vec4f) {
+  if (row >= part.length || col >= WIDTH) { return; }
+  let at = place(part, row, col);
+#2   d_k[(first(6) + at) / 4] = of_k;
+#2   d_v[(first(7) + at) / 4] = of_v;
+#!2   for (var i = 0u; i < min(4, WIDTH - col); i++) {
+#!2     d_k[first(6) + at + i] = of_k[i];
+#!2     d_v[first(7) + at + i] = of_v[i];
+#!2   }
+}
+fn put_rows(part: Part, row: u32, col: u32, of_k: mat4x4f, of_v: mat4x4f) {
+  put(part, row, col, of_k[0], of_v[0]);
+  put(part, row + 1, col, of_k[1], of_v[1]);
+  put(part, row + 2, col, of_k[2], of_v[2]);
+  put(part, row + 3, col, of_k[3], of_v[3]);
+}
+fn of_query(part: Part, query: u32) -> vec4f {
+  return kept[first(8) / 4 + (part.start + min(query, part.length - 1)) * param(7) + part.head];
+}
+fn chance(score: vec4f, known: vec4f, there: bool) -> vec4f { return select(vec4f(), power(score - known.x) / known.y, there); }
+fn flow(p: vec4f, slope: vec4f, known: vec4f) -> vec4f { return p * (slope - known.z - known.w) / sqrt(f32(WIDTH)); }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) at: vec3u, @builtin(local_invocation_index) thread: u32) {
-  let start = starts[first(7) + at.z];
-  let length = starts[first(7) + at.z + 1] - start;
-  if (at.x * 16 >= length) { return; }
-  let stride = param(0);
-  let row = thread / 16;
-  let column = thread % 16;
-  let key = at.x * 16 + row;
-  let head = at.y * WIDTH;
-  let place = (start + min(key, length - 1)) * stride + head;
-  var sums_k: array<f32, PARTS>;
-  var sums_v: array<f32, PARTS>;
-  for (var query0 = 0u; query0 < length; query0 += 16) {
-    let query = query0 + column;
-    var weight = 0.0;
-    var flow = 0.0;
-    if (query < length) {
-      let other = (start + query) * stride + head;
-      var score = 0.0;
-      var slope = 0.0;
-      for (var i = 0u; i < WIDTH; i++) {
-        score += q[first(3) + other + i] * k[first(4) + place + i];
-        slope += d_out[first(6) + other + i] * v[first(5) + place + i];
-      }
-      let of_query = kept[first(8) / 4 + (start + query) * param(7) + at.y];
-      let p = exp(max(score / sqrt(f32(WIDTH)) - of_query.x, -87.0)) / of_query.y;
-      weight = p;
-      if (has(1)) {
-        let factor = dropped(2, param(1) + at.z, (at.y * length + query) * padded(length) + key);
-        weight *= factor;
-        slope *= factor;
-      }
-      flow = p * (slope - of_query.z - of_query.w) / sqrt(f32(WIDTH));
+  let part = part_of(at);
+  let key = at.x * 32;
+  if (key >= part.length) { return; }
+  let r = thread / 8;
+  let c = thread % 8;
+  var near_k = mat4x4f();
+  var far_k = mat4x4f();
+  var near_v = mat4x4f();
+  var far_v = mat4x4f();
+  for (var query0 = 0u; query0 < part.length; query0 += 32) {
+    let query = query0 + 4 * r;
+    let s = scores(part, query0, key, r, c); // of each query, four keys
+    let u = slopes(part, query0, key, r, c);
+    let there = vec4u(query) + vec4u(0, 1, 2, 3) < vec4u(part.length);
+    let known = mat4x4f(of_query(part, query), of_query(part, query + 1), of_query(part, query + 2), of_query(part, query + 3));
+    let p = mat4x4f(chance(s[0], known[0], there.x), chance(s[1], known[1], there.y), chance(s[2], known[2], there.z),
+                    chance(s[3], known[3], there.w));
+    var w = p;
+    if (has(1)) { w = times(p, factors(part, query, key + 4 * c)); }
+    put_weights(4 * r, c, w);
+    put_right(4 * r, c, rows_of_d(part, query, part.slice + 4 * c));
+    near_v += weighted(r, c);
+    if (WIDTH > 32) {
+      put_right(4 * r, c, rows_of_d(part, query, part.slice + 32 + 4 * c));
+      far_v += weighted(r, c);
     }
-    workgroupBarrier();
-    weights[row][column] = weight;
-    flows[row][column] = flow;
-    workgroupBarrier();
-    for (var part = 0u; part < PARTS; part++) {
-      let i = part * 16 + column;
-      if (i >= WIDTH) { continue; }
-      for (var j = 0u; j < min(16u, length - query0); j++) {
-        let other = (start + query0 + j) * stride + head + i;
-        sums_k[part] += flows[row][j] * q[first(3) + other];
-        sums_v[part] += weights[row][j] * d_out[first(6) + other];
-      }
+    put_weights(4 * r, c, mat4x4f(flow(p[0], u[0], known[0]), flow(p[1], u[1], known[1]), flow(p[2], u[2], known[2]), flow(p[3], u[3], known[3])));
+    put_right(4 * r, c, rows_of_q(part, query, part.slice + 4 * c));
+    near_k += weighted(r, c);
+    if (WIDTH > 32) {
+      put_right(4 * r, c, rows_of_q(part, query, part.slice + 32 + 4 * c));
+      far_k += weighted(r, c);
     }
   }
-  if (key >= length) { return; }
-  for (var part = 0u; part < PARTS; part++) {
-    let i = part * 16 + column;
-    if (i < WIDTH) {
-      d_k[first(1) + place + i] = sums_k[part];
-      d_v[first(2) + place + i] = sums_v[part];
-    }
-  }
+  put_rows(part, key + 4 * r, part.slice + 4 * c, near_k, near_v);
+  if (WIDTH > 32) { put_rows(part, key + 4 * r, part.slice + 32 + 4 * c, far_k, far_v); }
 }

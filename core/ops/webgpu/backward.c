@@ -167,26 +167,21 @@ void gpu_attention_backward(fm_backend *b, fm_tensor d_q, fm_tensor d_k, fm_tens
                             const fm_packing *packing)
 {
     gpu *g = (gpu *)b;
-    uint32_t sequences = packing->starts.rows - 1, groups = cut(packing->longest, 16);
-    uint32_t variant = q.cols / heads << 1 | (gpu_active(dropout) ? 1 : 0);
-    double work = 4.0 * q.rows * packing->longest * q.cols;
+    bool fours = gpu_in_fours(q, 0) && gpu_in_fours(k, 0) && gpu_in_fours(v, 0) && gpu_in_fours(d_out, 0) &&
+                 gpu_in_fours(d_q, 0) && gpu_in_fours(d_k, 0) && gpu_in_fours(d_v, 0);
     fm_tensor kept = gpu_scratch(g, GPU_ROW_STATS, q.rows, heads * 4);
     for (int pass = 0; pass < 2; pass++) {
         gpu_run run = {0};
-        gpu_bind(&run, pass == 0 ? d_q : d_k);
-        gpu_bind(&run, pass == 0 ? kept : d_v);
         gpu_bind(&run, q);
         gpu_bind(&run, k);
         gpu_bind(&run, v);
-        gpu_bind(&run, d_out);
         gpu_bind(&run, packing->starts);
+        gpu_bind(&run, d_out);
+        gpu_bind(&run, pass == 0 ? d_q : d_k);
+        gpu_bind(&run, pass == 0 ? kept : d_v);
         if (pass == 1) gpu_bind(&run, kept);
-        gpu_word(&run, q.cols);
-        gpu_word(&run, packing->first);
-        gpu_dropout(&run, gpu_active(dropout));
-        gpu_word(&run, heads);
-        gpu_go(g, &run, pass == 0 ? GPU_ATTENTION_BACKWARD_Q : GPU_ATTENTION_BACKWARD_KV, variant, groups, heads,
-               sequences, work);
+        gpu_heads(g, &run, pass == 0 ? GPU_ATTENTION_BACKWARD_Q : GPU_ATTENTION_BACKWARD_KV, q, heads, fours,
+                  gpu_active(dropout), packing, 5.0 * q.rows * packing->longest * q.cols);
     }
 }
 

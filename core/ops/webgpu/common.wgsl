@@ -5,7 +5,8 @@
 // whether a binding is read alone, so outputs are "read_write" and all else "read". A binding begins at a multiple of
 // 256 bytes: the operand's first element is first(number of the binding). A buffer that is written must not be bound
 // twice.
-// VARIANT, a constant that the player puts in front, chooses what would cost time to decide at run time.
+// VARIANT, a constant that the player puts in front, chooses what would cost time to decide at run time. A line behind
+// #N is there if VARIANT has a bit of N, behind #!N if it has none; #subgroups, if the GPU has subgroups.
 // param(i) are C's parameters (gpu_word, gpu_float) in their order.
 // Dispatches count x + y * (number of x) where C asks for more workgroups than a dimension takes: see group().
 // Sums have a fixed order. No kernel makes NaN or infinity out of finite numbers, nor relies on them.
@@ -21,35 +22,34 @@ fn has(bit: u32) -> bool { return (VARIANT & bit) != 0; }
 
 // Threefry-2x32 with 20 rounds, as fm_threefry.
 fn threefry(key: vec2u, counter: vec2u) -> vec2u {
-  let keys = array(key.x, key.y, 0x1bd11bdau ^ key.x ^ key.y);
-  let turns = array(vec4u(13, 15, 26, 6), vec4u(17, 29, 16, 24));
-  var a = counter.x + key.x;
-  var b = counter.y + key.y;
-  for (var i = 0u; i < 5; i++) {
-    let by = turns[i % 2];
-    for (var j = 0u; j < 4; j++) {
-      a += b;
-      b = ((b << by[j]) | (b >> (32 - by[j]))) ^ a;
-    }
-    a += keys[(i + 1) % 3];
-    b += keys[(i + 2) % 3] + i + 1;
-  }
-  return vec2u(a, b);
+  let third = 0x1bd11bdau ^ key.x ^ key.y;
+  var x = four_rounds(counter + key, vec4u(13, 15, 26, 6)) + vec2u(key.y, third + 1);
+  x = four_rounds(x, vec4u(17, 29, 16, 24)) + vec2u(third, key.x + 2);
+  x = four_rounds(x, vec4u(13, 15, 26, 6)) + vec2u(key.x, key.y + 3);
+  x = four_rounds(x, vec4u(17, 29, 16, 24)) + vec2u(key.y, third + 4);
+  return four_rounds(x, vec4u(13, 15, 26, 6)) + vec2u(third, key.x + 5);
+}
+fn four_rounds(x: vec2u, by: vec4u) -> vec2u { return a_round(a_round(a_round(a_round(x, by.x), by.y), by.z), by.w); }
+fn a_round(x: vec2u, by: u32) -> vec2u {
+  let sum = x.x + x.y;
+  return vec2u(sum, ((x.y << by) | (x.y >> (32 - by))) ^ sum);
 }
 
 // What an element is multiplied with: 0 or the scale. at: its place in the sequence, whose rows are padded to multiples
 // of 4; p: the first of the dropout's parameters.
-fn dropped(p: u32, sequence: u32, at: u32) -> f32 {
-  let out = threefry(vec2u(param(p), param(p + 1)), vec2u(param(p + 2) | (sequence & 0xfffff), at / 4));
-  let bits = (out[(at / 2) % 2] >> (16 * (at % 2))) & 0xffff;
-  return select(number(p + 4), 0.0, bits < param(p + 3));
+fn dropped(p: u32, sequence: u32, at: u32) -> f32 { return four_dropped(p, sequence, at)[at % 4]; }
+// The same of the four elements that `at` is among.
+fn four_dropped(p: u32, sequence: u32, at: u32) -> vec4f {
+  let out = threefry(vec2u(param(p), param(p + 1)), vec2u(param(p + 2) | (sequence & 0xfffff), at / 4)).xxyy;
+  let bits = (out >> vec4u(0, 16, 0, 16)) & vec4u(0xffff);
+  return select(vec4f(number(p + 4)), vec4f(), bits < vec4u(param(p + 3)));
 }
 fn padded(width: u32) -> u32 { return (width + 3) / 4 * 4; }
 
 // Phi(x), the normal distribution function: the fit of core/ops/cpu/kernels_template.h.
-fn normal_cdf(x: f32) -> f32 {
+fn normal_cdf(x: vec4f) -> vec4f {
   let t = 1 / (abs(x) * (0.46 * 0.70710678118654752) + 1);
-  var p = 0.029124587774276733;
+  var p = vec4f(0.029124587774276733);
   p = p * t - 0.1975705921649933;
   p = p * t + 0.5409626364707947;
   p = p * t - 0.7292225360870361;
@@ -61,29 +61,49 @@ fn normal_cdf(x: f32) -> f32 {
   p = p * t + 0.25928863883018494;
   p = p * t + 0.2595365643501282;
   let tail = bell(x) * 0.5 * p * t;
-  return select(1 - tail, tail, x < 0);
+  return select(1 - tail, tail, x < vec4f());
 }
-fn bell(x: f32) -> f32 { return exp(max(-0.5 * x * x, -87.0)); }
+fn bell(x: vec4f) -> vec4f { return exp(max(-0.5 * x * x, vec4f(-87))); }
 
-// Sums and maxima of a workgroup of 256; all threads call them together.
+// Row i is a[i] * b.
+fn outer(a: vec4f, b: vec4f) -> mat4x4f { return mat4x4f(a.x * b, a.y * b, a.z * b, a.w * b); }
+
+// Sums and maxima of a workgroup of 256, whose threads all call them together: of each subgroup, whose threads follow
+// one another, or of each 16 threads, and then of those.
+#subgroups enable subgroups;
 var<workgroup> shared_numbers: array<f32, 256>;
+var<workgroup> shared_parts: array<f32, 16>;
+#subgroups fn share(thread: u32, x: f32) -> u32 {
+#subgroups   let size = subgroupAdd(1u);
+#subgroups   workgroupBarrier();
+#subgroups   if (thread % size == 0) { shared_numbers[thread / size] = x; }
+#subgroups   workgroupBarrier();
+#subgroups   return 256 / size;
+#subgroups }
 fn sum_of_group(thread: u32, x: f32) -> f32 {
-  workgroupBarrier();
-  shared_numbers[thread] = x;
-  for (var half = 128u; half > 0; half /= 2) {
-    workgroupBarrier();
-    if (thread < half) { shared_numbers[thread] += shared_numbers[thread + half]; }
-  }
-  workgroupBarrier();
-  return shared_numbers[0];
+  var sum = 0.0;
+#subgroups   let parts = share(thread, subgroupAdd(x));
+#subgroups   for (var i = 0u; i < parts; i++) { sum += shared_numbers[i]; }
+#!subgroups   workgroupBarrier();
+#!subgroups   shared_numbers[thread] = x;
+#!subgroups   workgroupBarrier();
+#!subgroups   for (var i = thread; i < select(0u, 256u, thread < 16); i += 16) { sum += shared_numbers[i]; }
+#!subgroups   if (thread < 16) { shared_parts[thread] = sum; }
+#!subgroups   workgroupBarrier();
+#!subgroups   sum = 0.0;
+#!subgroups   for (var i = 0u; i < 16; i++) { sum += shared_parts[i]; }
+  return sum;
 }
 fn max_of_group(thread: u32, x: f32) -> f32 {
-  workgroupBarrier();
-  shared_numbers[thread] = x;
-  for (var half = 128u; half > 0; half /= 2) {
-    workgroupBarrier();
-    if (thread < half) { shared_numbers[thread] = max(shared_numbers[thread], shared_numbers[thread + half]); }
-  }
-  workgroupBarrier();
-  return shared_numbers[0];
+  var most = x;
+#subgroups   let parts = share(thread, subgroupMax(x));
+#subgroups   for (var i = 0u; i < parts; i++) { most = max(most, shared_numbers[i]); }
+#!subgroups   workgroupBarrier();
+#!subgroups   shared_numbers[thread] = x;
+#!subgroups   workgroupBarrier();
+#!subgroups   for (var i = thread; i < select(0u, 256u, thread < 16); i += 16) { most = max(most, shared_numbers[i]); }
+#!subgroups   if (thread < 16) { shared_parts[thread] = most; }
+#!subgroups   workgroupBarrier();
+#!subgroups   for (var i = 0u; i < 16; i++) { most = max(most, shared_parts[i]); }
+  return most;
 }

@@ -13,7 +13,7 @@ fn main(@builtin(workgroup_id) at: vec3u, @builtin(num_workgroups) count: vec3u,
     let base = x[first(2) + row * 2 + 1] * padded(param(1));
     d[first(1) + i] *= dropped(2, x[first(2) + row * 2], base + i % param(1));
   } else {
-    let value = bitcast<f32>(x[first(2) + i]);
-    d[first(1) + i] *= normal_cdf(value) + value * 0.39894228040143268 * bell(value);
+    let value = vec4f(bitcast<f32>(x[first(2) + i]));
+    d[first(1) + i] *= (normal_cdf(value) + value * 0.39894228040143268 * bell(value)).x;
   }
 }

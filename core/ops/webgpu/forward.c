@@ -49,40 +49,106 @@ void gpu_layer_norm(fm_backend *b, fm_tensor out, fm_tensor x, fm_tensor residua
 
 /* ---- products ---- */
 
-/* Tiles of product.wgsl. */
-enum { TILE = 64, FEW_ROWS = 16, WIDE = 256 };
+/* Tiles of product.wgsl, and the depth that is worth a part of its own. */
+static const struct tile {
+    uint32_t rows, cols, depth;
+} tiles[] = {{128, 128, 1024}, {64, 64, 512}, {32, 32, 256}, {16, 64, 128}};
+
+enum { LARGEST, MEDIUM, SMALL, FEW_ROWS };
+
+/* Workgroups that keep a large GPU busy; a run of fewer has its depth cut into parts. */
+enum { BUSY = 96 };
 
 /* One run: `rows` of y from `row` on, `cols` from `col` on, over `depth` of k from `k` on. */
 typedef struct block {
     uint32_t row, rows, col, cols, k, depth;
 } block;
 
+static uint32_t groups_of(const struct tile *tile, const block *at)
+{
+    return cut(at->rows, tile->rows) * cut(at->cols, tile->cols);
+}
+
+static uint32_t parts_of(const struct tile *tile, const block *at)
+{
+    uint32_t wanted = cut(BUSY, groups_of(tile, at)), most = at->depth / tile->depth;
+    return most < 1 ? 1 : smaller(wanted, most);
+}
+
+/* The largest one that leaves enough workgroups and is not half empty. */
+static uint32_t choose_tile(const block *at)
+{
+    if (at->rows <= tiles[FEW_ROWS].rows) return FEW_ROWS;
+    for (uint32_t i = LARGEST; i < SMALL; i++) {
+        const struct tile *t = &tiles[i];
+        if (2 * at->rows > t->rows && 2 * at->cols > t->cols && groups_of(t, at) * parts_of(t, at) >= BUSY) return i;
+    }
+    return SMALL;
+}
+
+static void end_of_product(gpu_run *run, fm_tensor y, fm_tensor bias, fm_tensor pre, const block *at, uint32_t then)
+{
+    gpu_bind(run, y);
+    gpu_bind(run, bias);
+    gpu_bind(run, pre);
+    gpu_word(run, at->rows);
+    gpu_word(run, at->cols);
+    gpu_word(run, at->col);
+    gpu_word(run, y.cols);
+    gpu_word(run, then);
+}
+
 static void multiply_block(gpu *g, const gpu_product *p, const block *at)
 {
-    bool few = at->rows <= FEW_ROWS;
+    enum { TURN_A = 1, PLAIN_B = 2, TILE = 4, A_IN_FOURS = 16, B_IN_FOURS = 32, INT8 = 64, Y_IN_FOURS = 128 };
     bool integers = p->b.type == FM_I8;
-    uint32_t variant = (p->turn_a ? 1 : 0) | (p->plain_b ? 2 : 0) | (few ? 4 : 0) | (integers ? 8 : 0);
+    uint32_t which = choose_tile(at), parts = parts_of(&tiles[which], at);
+    if ((uint64_t)parts * at->rows * at->cols * 4 > g->limit) parts = 1;
+    uint32_t depth = cut(cut(at->depth, parts), 16) * 16;
+    parts = cut(at->depth, depth);
     uint32_t then =
         (p->add || at->k > 0 ? 1 : 0) | (p->bias.buffer ? 2 : 0) | (p->gelu ? 4 : 0) | (p->pre.buffer ? 8 : 0);
+    fm_tensor y = gpu_part(p->y, at->row, at->rows), pre = gpu_part(p->pre, at->row, at->rows);
+    fm_tensor a = p->turn_a ? gpu_part(p->a, at->k, at->depth) : gpu_part(p->a, at->row, at->rows);
+    fm_tensor b = integers ? p->b : p->plain_b ? gpu_part(p->b, at->k, at->depth) : gpu_part(p->b, at->col, at->cols);
+    uint32_t first_a = p->turn_a ? at->row : at->k, first_b = p->plain_b ? at->col : at->k;
+    bool ends_in_fours =
+        at->cols % 4 == 0 && gpu_in_fours(y, at->col) && p->bias.offset % 4 == 0 && pre.offset % 4 == 0;
+    uint32_t variant = (p->turn_a ? TURN_A : 0) | (p->plain_b ? PLAIN_B : 0) | which * TILE |
+                       (gpu_in_fours(a, first_a) ? A_IN_FOURS : 0) |
+                       (integers                   ? INT8
+                        : gpu_in_fours(b, first_b) ? B_IN_FOURS
+                                                   : 0);
     gpu_run run = {0};
-    gpu_bind(&run, gpu_part(p->y, at->row, at->rows));
-    gpu_bind(&run, p->turn_a ? gpu_part(p->a, at->k, at->depth) : gpu_part(p->a, at->row, at->rows));
-    gpu_bind(&run, integers ? p->b : p->plain_b ? gpu_part(p->b, at->k, at->depth) : gpu_part(p->b, at->col, at->cols));
-    gpu_bind(&run, p->bias);
-    gpu_bind(&run, p->pre.buffer ? gpu_part(p->pre, at->row, at->rows) : FM_NO_TENSOR);
-    gpu_word(&run, at->rows);
-    gpu_word(&run, at->cols);
+    block part = *at;
+    fm_tensor sums = FM_NO_TENSOR;
+    if (parts > 1) {
+        sums = gpu_scratch(g, GPU_PARTIAL, parts * at->rows, at->cols);
+        part.col = 0;
+        end_of_product(&run, sums, FM_NO_TENSOR, FM_NO_TENSOR, &part, 0);
+        if (at->cols % 4 == 0) variant |= Y_IN_FOURS;
+    } else {
+        end_of_product(&run, y, p->bias, pre, at, then);
+        if (ends_in_fours) variant |= Y_IN_FOURS;
+    }
+    gpu_bind(&run, a);
+    gpu_bind(&run, b);
     gpu_word(&run, at->depth);
-    gpu_word(&run, at->col);
-    gpu_word(&run, p->y.cols);
     gpu_word(&run, p->a.cols);
     gpu_word(&run, p->b.cols);
-    gpu_word(&run, p->turn_a ? at->row : at->k);
-    gpu_word(&run, p->plain_b ? at->col : at->k);
-    gpu_word(&run, then);
+    gpu_word(&run, first_a);
+    gpu_word(&run, first_b);
     gpu_word(&run, p->b.rows);
-    gpu_go(g, &run, GPU_PRODUCT, variant, cut(at->cols, few ? WIDE : TILE), cut(at->rows, few ? FEW_ROWS : TILE), 1,
+    gpu_word(&run, depth);
+    gpu_go(g, &run, GPU_PRODUCT, variant, cut(at->cols, tiles[which].cols), cut(at->rows, tiles[which].rows), parts,
            (double)at->rows * at->cols * at->depth);
+    if (parts == 1) return;
+    gpu_run end = {0};
+    end_of_product(&end, y, p->bias, pre, at, then);
+    gpu_bind(&end, sums);
+    gpu_word(&end, parts);
+    gpu_go(g, &end, GPU_PRODUCT_SUM, ends_in_fours ? Y_IN_FOURS : 0, cut(at->rows * cut(at->cols, 4), 64), 1, 1,
+           4.0 * parts * at->rows * at->cols);
 }
 
 /* Split so that parts of y, a and b fit their bindings, and so that no run takes more than 2^33 multiply-adds, of which
@@ -96,8 +162,9 @@ void gpu_multiply(gpu *g, const gpu_product *p)
     if (p->plain_b) depth = smaller(depth, b);
     else if (p->b.type != FM_I8) cols = smaller(cols, b);
     uint64_t most = ((uint64_t)1 << 33) / depth / cols;
-    if (most < rows) rows = most > TILE ? (uint32_t)most : smaller(rows, TILE);
-    if (rows > TILE) rows -= rows % TILE;
+    uint32_t tile = tiles[LARGEST].rows;
+    if (most < rows) rows = most > tile ? (uint32_t)most : smaller(rows, tile);
+    if (rows > tile) rows -= rows % tile;
     block at;
     for (at.row = 0; at.row < p->m; at.row += rows)
         for (at.col = 0; at.col < p->n; at.col += cols)
@@ -130,18 +197,28 @@ void gpu_attention(fm_backend *b, fm_tensor out, fm_tensor q, fm_tensor k, fm_te
                    const fm_dropout *dropout, const fm_packing *packing)
 {
     gpu *g = (gpu *)b;
-    uint32_t sequences = packing->starts.rows - 1;
+    bool fours = gpu_in_fours(q, 0) && gpu_in_fours(k, 0) && gpu_in_fours(v, 0) && gpu_in_fours(out, 0);
     gpu_run run = {0};
-    gpu_bind(&run, out);
     gpu_bind(&run, q);
     gpu_bind(&run, k);
     gpu_bind(&run, v);
     gpu_bind(&run, packing->starts);
-    gpu_word(&run, q.cols);
-    gpu_word(&run, packing->first);
-    gpu_dropout(&run, gpu_active(dropout));
-    gpu_go(g, &run, GPU_ATTENTION, q.cols / heads << 1 | (gpu_active(dropout) ? 1 : 0), cut(packing->longest, 16),
-           heads, sequences, 2.0 * q.rows * packing->longest * q.cols);
+    gpu_bind(&run, out);
+    gpu_heads(g, &run, GPU_ATTENTION, q, heads, fours, gpu_active(dropout), packing,
+              2.0 * q.rows * packing->longest * q.cols);
+}
+
+/* Tiles of 32 rows, and slices of 64 columns of each head: heads.wgsl. */
+void gpu_heads(gpu *g, gpu_run *run, gpu_kernel kernel, fm_tensor q, uint32_t heads, bool fours,
+               const fm_dropout *dropout, const fm_packing *packing, double work)
+{
+    uint32_t width = q.cols / heads;
+    gpu_word(run, q.cols);
+    gpu_word(run, packing->first);
+    gpu_dropout(run, dropout);
+    gpu_word(run, heads);
+    uint32_t variant = width << 2 | (fours && width % 4 == 0 ? 2 : 0) | (dropout ? 1 : 0);
+    gpu_go(g, run, kernel, variant, cut(packing->longest, 32), heads * cut(width, 64), packing->starts.rows - 1, work);
 }
 
 void gpu_gather(fm_backend *b, fm_tensor out, fm_tensor x, fm_tensor rows)

@@ -1,97 +1,152 @@
-// product.wgsl - y (rows, cols) = (add ? y : 0) + a b^T, then bias, then GELU with its argument kept in pre.
-// a is (rows, depth), or turned (depth, rows); b is (cols, depth), or plain (depth, cols). 256 threads make a tile of
-// y, each 4 x 4 of it (few rows: of 16 x 256, else of 64 x 64), from blocks of a and b in workgroup memory.
-// params: rows, cols, depth, first column of y and bias, strides of y, a and b, places of the first element in a and b,
-// what is done to the sums: 1 add, 2 bias, 4 GELU, 8 pre; rows of all b. VARIANT: 1 a is turned, 2 b is plain, 4 few rows, 8
-// b is of int8: the scales of its rows, then the rows, four numbers a word.
+// product.wgsl - a b^T of a (rows, depth), or turned (depth, rows), and b (cols, depth), or plain (depth, cols), with the
+// end that epilogue.wgsl gives it. A workgroup makes a tile of y, each thread 4 x 4 numbers of it, or 8 x 4, or 8 x 8,
+// from blocks of a and b, 16 deep, in workgroup memory, while the blocks that come next are on their way. A block has the
+// tile's rows (columns) of each k in quads, in an order that keeps threads which read or write together out of each
+// other's banks. The depth may be cut into parts: that of z goes to y + z * rows * stride, and product_sum.wgsl adds them.
+// params: those of epilogue.wgsl, depth, strides of a and b, places of the first element in a and b, rows of all b, depth
+// of a part, a multiple of 16.
+// VARIANT: 1 a is turned, 2 b is plain; tiles of 128 x 128 (0), 64 x 64 (4), 32 x 32 (8), 16 x 64 (12); 16 a, 32 b can be
+// read four numbers at a time; 64 b is of int8: the scales of its rows, then the rows, four numbers a word; 256 a and b
+// are rounded to f16 in the blocks, and `overflow` tells that a number was beyond it.
+#256 enable f16;
+#256 alias Operand = f16;
+#!256 alias Operand = f32;
 const TURN_A = (VARIANT & 1) != 0;
 const PLAIN_B = (VARIANT & 2) != 0;
-const FEW = (VARIANT & 4) != 0;
-const INT8 = (VARIANT & 8) != 0;
-const ACROSS = select(16u, 64u, FEW); // threads along a row of y
-const DOWN = 256 / ACROSS;
-const DEPTH = select(16u, 8u, FEW); // of a block
+const TILE = (VARIANT / 4) % 4;
+const DOWN = array(32u, 16u, 8u, 4u)[TILE]; // quads of rows in a tile, of columns
+const ACROSS = array(32u, 16u, 8u, 16u)[TILE];
+const TALL = TILE < 2; // a thread makes two quads of rows, of columns
+const WIDE = TILE == 0;
+const THREADS_DOWN = select(DOWN, DOWN / 2, TALL);
+const THREADS_ACROSS = select(ACROSS, ACROSS / 2, WIDE);
+const THREADS = THREADS_DOWN * THREADS_ACROSS;
+const DEPTH = 16u;
+const LOADS = 4 * (DOWN + ACROSS); // 4 x 4 numbers each
+const TURNS = (LOADS + THREADS - 1) / THREADS;
 
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
-@group(0) @binding(2) var<storage, read> a: array<f32>;
-@group(0) @binding(3) var<storage, read> b: array<u32>;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read_write> pre: array<f32>;
+#16 @group(0) @binding(4) var<storage, read> a: array<vec4f>;
+#!16 @group(0) @binding(4) var<storage, read> a: array<f32>;
+#64 @group(0) @binding(5) var<storage, read> b: array<u32>;
+#32 @group(0) @binding(5) var<storage, read> b: array<vec4f>;
+#!96 @group(0) @binding(5) var<storage, read> b: array<f32>;
+#256 @group(0) @binding(6) var<storage, read_write> overflow: array<atomic<u32>>;
 
-var<workgroup> block_a: array<vec4f, DEPTH * DOWN>; // of each k, the rows
-var<workgroup> block_b: array<vec4f, DEPTH * ACROSS>;
+var<workgroup> block_a: array<vec4<Operand>, DEPTH * DOWN>;
+var<workgroup> block_b: array<vec4<Operand>, DEPTH * ACROSS>;
 
-fn of_b(col: u32, k: u32) -> f32 {
-  if (INT8) {
-    let row = param(3) + col;
-    return integer(b[first(3) + param(10) + row * ((param(6) + 3) / 4) + k / 4], k) * bitcast<f32>(b[first(3) + row]);
-  }
-  return bitcast<f32>(b[first(3) + param(8) + select(col * param(6) + k, k * param(6) + col, PLAIN_B)]);
+// Four numbers from one on; what is beyond an end is 0.
+#16 fn four_of_a(i: u32) -> vec4f { return a[i / 4]; }
+#!16 fn four_of_a(i: u32) -> vec4f { return vec4f(a[i], a[i + 1], a[i + 2], a[i + 3]); }
+#32 fn four_of_b(i: u32) -> vec4f { return b[i / 4]; }
+#!96 fn four_of_b(i: u32) -> vec4f { return vec4f(b[i], b[i + 1], b[i + 2], b[i + 3]); }
+fn within(x: vec4f, at: u32, end: u32) -> vec4f { return select(vec4f(), x, vec4u(at) + vec4u(0, 1, 2, 3) < vec4u(end)); }
+fn line_of_a(line: u32, at: u32, lines: u32, end: u32) -> vec4f {
+  if (line >= lines) { return vec4f(); }
+  return within(four_of_a(first(4) + param(8) + line * param(6) + at), at, end);
 }
+fn line_of_b(line: u32, at: u32, lines: u32, end: u32) -> vec4f {
+  if (line >= lines) { return vec4f(); }
+#64   let row = param(2) + line;
+#64   let word = bitcast<i32>(b[first(5) + param(10) + row * ((param(7) + 3) / 4) + at / 4]);
+#64   return within(vec4f((vec4i(word) << vec4u(24, 16, 8, 0)) >> vec4u(24)), at, end) * bitcast<f32>(b[first(5) + row]);
+#!64   return within(four_of_b(first(5) + param(9) + line * param(7) + at), at, end);
+}
+// 4 x 4 numbers: of four k, those of four rows (columns).
+fn load_a(row: u32, k: u32, end: u32) -> mat4x4f {
+  let line = select(row, k, TURN_A);
+  let at = select(k, row, TURN_A);
+  let lines = select(param(0), end, TURN_A);
+  let stop = select(end, param(0), TURN_A);
+  let x = mat4x4f(line_of_a(line, at, lines, stop), line_of_a(line + 1, at, lines, stop),
+                  line_of_a(line + 2, at, lines, stop), line_of_a(line + 3, at, lines, stop));
+  if (TURN_A) { return x; }
+  return transpose(x);
+}
+fn load_b(col: u32, k: u32, end: u32) -> mat4x4f {
+  let line = select(col, k, PLAIN_B);
+  let at = select(k, col, PLAIN_B);
+  let lines = select(param(1), end, PLAIN_B);
+  let stop = select(end, param(1), PLAIN_B);
+  let x = mat4x4f(line_of_b(line, at, lines, stop), line_of_b(line + 1, at, lines, stop),
+                  line_of_b(line + 2, at, lines, stop), line_of_b(line + 3, at, lines, stop));
+  if (PLAIN_B) { return x; }
+  return transpose(x);
+}
+#!256 fn operand(x: vec4f) -> vec4f { return x; }
+#256 fn operand(x: vec4f) -> vec4h {
+#256   if (any(abs(x) > vec4f(65504))) { atomicStore(&overflow[0], 1); }
+#256   return vec4h(clamp(x, vec4f(-65504), vec4f(65504)));
+#256 }
 
-@compute @workgroup_size(256)
+// Which quad and which four k a thread loads: neighbours take what lies side by side.
+fn share_of(i: u32, quads: u32, turned: bool) -> vec2u {
+  if (turned) { return vec2u(i % quads, i / quads); }
+  return vec2u(i / 4, i % 4);
+}
+fn place(quad: u32, k: u32, quads: u32) -> u32 { return k * quads + (quad ^ (k / 4 * 2 % quads)); }
+fn load(i: u32, tile: vec2u, k: u32, end: u32) -> mat4x4f {
+  if (i < 4 * DOWN) {
+    let at = share_of(i, DOWN, TURN_A);
+    return load_a(tile.y + 4 * at.x, k + 4 * at.y, end);
+  }
+  let at = share_of(i - 4 * DOWN, ACROSS, PLAIN_B);
+  return load_b(tile.x + 4 * at.x, k + 4 * at.y, end);
+}
+fn store(i: u32, x: mat4x4f) {
+  if (i < 4 * DOWN) {
+    let at = share_of(i, DOWN, TURN_A);
+    block_a[place(at.x, 4 * at.y, DOWN)] = operand(x[0]);
+    block_a[place(at.x, 4 * at.y + 1, DOWN)] = operand(x[1]);
+    block_a[place(at.x, 4 * at.y + 2, DOWN)] = operand(x[2]);
+    block_a[place(at.x, 4 * at.y + 3, DOWN)] = operand(x[3]);
+  } else if (i < LOADS) {
+    let at = share_of(i - 4 * DOWN, ACROSS, PLAIN_B);
+    block_b[place(at.x, 4 * at.y, ACROSS)] = operand(x[0]);
+    block_b[place(at.x, 4 * at.y + 1, ACROSS)] = operand(x[1]);
+    block_b[place(at.x, 4 * at.y + 2, ACROSS)] = operand(x[2]);
+    block_b[place(at.x, 4 * at.y + 3, ACROSS)] = operand(x[3]);
+  }
+}
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) at: vec3u, @builtin(local_invocation_index) thread: u32) {
-  let rows = param(0);
-  let cols = param(1);
-  let depth = param(2);
-  let stride_a = param(5);
-  let first_a = first(2) + param(7);
-  let row0 = at.y * DOWN * 4;
-  let col0 = at.x * ACROSS * 4;
-  var sums: array<vec4f, 4>;
-  for (var k0 = 0u; k0 < depth; k0 += DEPTH) {
-    for (var i = thread; i < DEPTH * DOWN; i += 256) {
-      var k = k0 + i % DEPTH;
-      var row = i / DEPTH;
-      if (TURN_A) {
-        k = k0 + i / DOWN;
-        row = i % DOWN;
-      }
-      var part = vec4f();
-      for (var j = 0u; j < 4; j++) {
-        let r = row0 + row * 4 + j;
-        if (r < rows && k < depth) { part[j] = a[first_a + select(r * stride_a + k, k * stride_a + r, TURN_A)]; }
-      }
-      block_a[(k - k0) * DOWN + row] = part;
+  let tile = 4 * vec2u(at.x * ACROSS, at.y * DOWN);
+  let begin = at.z * param(11);
+  let end = min(param(5), begin + param(11));
+  let down = thread / THREADS_ACROSS;
+  let across = thread % THREADS_ACROSS;
+  var next: array<mat4x4f, TURNS>;
+  var sums = mat4x4f();
+  var right = mat4x4f();
+  var below = mat4x4f();
+  var beyond = mat4x4f();
+  // In a turn the block of k0 is on its way while the one before is multiplied.
+  for (var k0 = begin; k0 < end + DEPTH; k0 += DEPTH) {
+    if (k0 < end) {
+      for (var i = 0u; i < TURNS; i++) { next[i] = load(thread + i * THREADS, tile, k0, end); }
     }
-    for (var i = thread; i < DEPTH * ACROSS; i += 256) {
-      var k = k0 + i % DEPTH;
-      var col = i / DEPTH;
-      if (PLAIN_B) {
-        k = k0 + i / ACROSS;
-        col = i % ACROSS;
+    for (var k = select(0u, DEPTH, k0 == begin); k < DEPTH; k++) {
+      let a0 = vec4f(block_a[place(down, k, DOWN)]);
+      let b0 = vec4f(block_b[place(across, k, ACROSS)]);
+      sums += outer(a0, b0);
+      if (TALL) {
+        let a1 = vec4f(block_a[place(down + THREADS_DOWN, k, DOWN)]);
+        below += outer(a1, b0);
+        if (WIDE) {
+          let b1 = vec4f(block_b[place(across + THREADS_ACROSS, k, ACROSS)]);
+          right += outer(a0, b1);
+          beyond += outer(a1, b1);
+        }
       }
-      var part = vec4f();
-      for (var j = 0u; j < 4; j++) {
-        let c = col0 + col * 4 + j;
-        if (c < cols && k < depth) { part[j] = of_b(c, k); }
-      }
-      block_b[(k - k0) * ACROSS + col] = part;
     }
     workgroupBarrier();
-    for (var k = 0u; k < DEPTH; k++) {
-      let left = block_a[k * DOWN + thread / ACROSS];
-      let right = block_b[k * ACROSS + thread % ACROSS];
-      sums[0] += left.x * right;
-      sums[1] += left.y * right;
-      sums[2] += left.z * right;
-      sums[3] += left.w * right;
-    }
+    for (var i = 0u; i < TURNS; i++) { store(thread + i * THREADS, next[i]); }
     workgroupBarrier();
   }
-  let then = param(9);
-  for (var i = 0u; i < 4; i++) {
-    let row = row0 + thread / ACROSS * 4 + i;
-    for (var j = 0u; j < 4; j++) {
-      let col = col0 + thread % ACROSS * 4 + j;
-      if (row >= rows || col >= cols) { continue; }
-      let place = row * param(4) + col + param(3);
-      var sum = sums[i][j];
-      if ((then & 1) != 0) { sum += y[first(1) + place]; }
-      if ((then & 2) != 0) { sum += bias[first(4) + col + param(3)]; }
-      if ((then & 8) != 0) { pre[first(5) + place] = sum; }
-      if ((then & 4) != 0) { sum *= normal_cdf(sum); }
-      y[first(1) + place] = sum;
-    }
+  var all = array(sums, below, right, beyond);
+  for (var i = 0u; i < select(select(4u, 8u, TALL), 16u, WIDE); i++) {
+    let row = tile.y + 4 * (down + THREADS_DOWN * (i / 4 % 2)) + i % 4;
+    let col = tile.x + 4 * (across + THREADS_ACROSS * (i / 8));
+    finish(row, col, all[i / 4][i % 4], at.z * param(0) * param(3));
   }
 }

@@ -279,6 +279,11 @@ fm_tensor gpu_span(fm_tensor x, size_t start, size_t elements)
     return (fm_tensor){x.buffer, x.type, 1, (uint32_t)elements, x.offset + start};
 }
 
+bool gpu_in_fours(fm_tensor x, uint32_t column)
+{
+    return x.offset % 4 == 0 && x.cols % 4 == 0 && column % 4 == 0;
+}
+
 /* ---- the backend ---- */
 
 static void set_precision(fm_backend *b, fm_precision precision)

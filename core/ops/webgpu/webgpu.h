@@ -31,9 +31,10 @@ enum gpu_command {
     GPU_RUN
 };
 
-/* In the order in which wasm/CMakeLists.txt joins the .wgsl files. */
+/* In the order in which wasm/kernels.cmake joins the .wgsl files. */
 typedef enum gpu_kernel {
     GPU_PRODUCT,
+    GPU_PRODUCT_SUM,
     GPU_EMBEDDING,
     GPU_LAYER_NORM,
     GPU_ATTENTION,
@@ -108,6 +109,11 @@ fm_tensor gpu_part(fm_tensor x, uint32_t row, uint32_t rows);
 /* Elements as one row, from one of them on. */
 fm_tensor gpu_span(fm_tensor x, size_t start, size_t elements);
 const fm_dropout *gpu_active(const fm_dropout *dropout);
+/* Whether rows can be taken four numbers at a time from a column on. */
+bool gpu_in_fours(fm_tensor x, uint32_t column);
+/* A run of a kernel of attention, whose operands are bound. fours: they can all be taken so. */
+void gpu_heads(gpu *g, gpu_run *run, gpu_kernel kernel, fm_tensor q, uint32_t heads, bool fours,
+               const fm_dropout *dropout, const fm_packing *packing, double work);
 
 /* ---- forward.c, backward.c: entries of the table ---- */
 
