@@ -19,6 +19,18 @@
 
 /* ---- tiles ---- */
 
+/* Reads one number of each cache line of a part of a panel, the one that goes from `at` of `all` to the next tile:
+ * while a panel is multiplied the next one comes from memory, which WebAssembly has no prefetch for. */
+static void read_ahead(const fm_product_kernels *kernels, const float *panel, size_t words, size_t at, size_t all)
+{
+#ifdef __wasm__
+    size_t size = words * kernels->nr, end = size * smaller(at + kernels->mr, all) / all;
+    for (size_t i = size * at / all; i < end; i += 64 / sizeof *panel) (void)*(const volatile float *)(panel + i);
+#else
+    (void)kernels, (void)panel, (void)words, (void)at, (void)all;
+#endif
+}
+
 /* c (rows, cols) from packed panels of `words`; the last tiles of a row or column may be cut. */
 static void tiles(const fm_product_kernels *kernels, size_t rows, size_t cols, size_t words, const float *a,
                   const float *b, float *c, size_t stride, bool add)
@@ -29,6 +41,7 @@ static void tiles(const fm_product_kernels *kernels, size_t rows, size_t cols, s
         for (size_t i = 0; i < rows; i += mr) {
             size_t height = smaller(mr, rows - i), width = smaller(nr, cols - j);
             float *to = c + i * stride + j;
+            if (j + nr < cols) read_ahead(kernels, b + (j + nr) * words, words, i, rows);
             if (width == nr) {
                 kernels->tile(height, words, a + i * words, b + j * words, to, stride, add);
                 continue;

@@ -5,6 +5,9 @@
  *   W, MR, NV              floats a vector, rows a tile, vectors across a tile
  *   vf, vi                 vectors of W floats and of W 32-bit integers
  *   LOAD STORE SET1 ADD SUB MUL DIV FMA(a*b+c) SQRT ROUND(to nearest)
+ *   SPREAD(from)           SET1 of the float there, if that is another instruction
+ *   CONSTANT(x)            SET1 of a constant, if there is a better way to one of many
+ *   STEPS_APART            that a tile's steps need a branch between them and NEXT(pointer, by), which advances it
  *   MAX(a, b), MIN(a, b)   NaN if b is NaN; if only a is, either will do
  *   RECIPROCAL(x)          1 / x, if there is a faster way than DIV
  *   POW2(vf n)             2^n of integral n in [-126, 127], 0 for -127, infinity for 128
@@ -32,6 +35,12 @@
 #define NR (W * NV)
 #ifndef RECIPROCAL
 #define RECIPROCAL(x) DIV(SET1(1.0f), x)
+#endif
+#ifndef SPREAD
+#define SPREAD(from) SET1(*(from))
+#endif
+#ifndef CONSTANT
+#define CONSTANT(x) SET1(x)
 #endif
 
 static bool supported(void)
@@ -98,18 +107,18 @@ static inline float max_of(vf x)
  * 128, below -87.68 and above 88.37, it is 0 and infinity. NaN stays NaN. */
 static inline vf vexp(vf x)
 {
-    x = MIN(SET1(89.0f), MAX(SET1(-88.0f), x));
-    vf n = ROUND(MUL(x, SET1(1.44269504088896341f)));
-    vf r = FMA(n, SET1(-0.693145751953125f), x);
-    r = FMA(n, SET1(-1.428606820309417232e-6f), r);
-    vf p = SET1(1.0f / 5040.0f);
-    p = FMA(p, r, SET1(1.0f / 720.0f));
-    p = FMA(p, r, SET1(1.0f / 120.0f));
-    p = FMA(p, r, SET1(1.0f / 24.0f));
-    p = FMA(p, r, SET1(1.0f / 6.0f));
-    p = FMA(p, r, SET1(0.5f));
-    p = FMA(p, r, SET1(1.0f));
-    p = FMA(p, r, SET1(1.0f));
+    x = MIN(CONSTANT(89.0f), MAX(CONSTANT(-88.0f), x));
+    vf n = ROUND(MUL(x, CONSTANT(1.44269504088896341f)));
+    vf r = FMA(n, CONSTANT(-0.693145751953125f), x);
+    r = FMA(n, CONSTANT(-1.428606820309417232e-6f), r);
+    vf p = CONSTANT(1.0f / 5040.0f);
+    p = FMA(p, r, CONSTANT(1.0f / 720.0f));
+    p = FMA(p, r, CONSTANT(1.0f / 120.0f));
+    p = FMA(p, r, CONSTANT(1.0f / 24.0f));
+    p = FMA(p, r, CONSTANT(1.0f / 6.0f));
+    p = FMA(p, r, CONSTANT(0.5f));
+    p = FMA(p, r, CONSTANT(1.0f));
+    p = FMA(p, r, CONSTANT(1.0f));
     return MUL(p, POW2(n));
 }
 
@@ -119,21 +128,21 @@ static inline vf vexp(vf x)
 static inline vf normal_cdf(vf x, vf *bell)
 {
     vf magnitude = MAX(x, SUB(SET1(0.0f), x));
-    *bell = vexp(MUL(MUL(x, x), SET1(-0.5f)));
-    vf t = RECIPROCAL(FMA(magnitude, SET1(0.46f * 0.70710678118654752f), SET1(1.0f)));
-    vf p = SET1(0.029124587774276733f);
-    p = FMA(p, t, SET1(-0.1975705921649933f));
-    p = FMA(p, t, SET1(0.5409626364707947f));
-    p = FMA(p, t, SET1(-0.7292225360870361f));
-    p = FMA(p, t, SET1(0.4742847979068756f));
-    p = FMA(p, t, SET1(-0.21420064568519592f));
-    p = FMA(p, t, SET1(0.18414586782455444f));
-    p = FMA(p, t, SET1(0.15886420011520386f));
-    p = FMA(p, t, SET1(0.2347864806652069f));
-    p = FMA(p, t, SET1(0.25928863883018494f));
-    p = FMA(p, t, SET1(0.2595365643501282f));
-    vf tail = MUL(MUL(*bell, SET1(0.5f)), MUL(p, t));
-    return SELECT_NEGATIVE(x, tail, SUB(SET1(1.0f), tail));
+    *bell = vexp(MUL(MUL(x, x), CONSTANT(-0.5f)));
+    vf t = RECIPROCAL(FMA(magnitude, CONSTANT(0.46f * 0.70710678118654752f), CONSTANT(1.0f)));
+    vf p = CONSTANT(0.029124587774276733f);
+    p = FMA(p, t, CONSTANT(-0.1975705921649933f));
+    p = FMA(p, t, CONSTANT(0.5409626364707947f));
+    p = FMA(p, t, CONSTANT(-0.7292225360870361f));
+    p = FMA(p, t, CONSTANT(0.4742847979068756f));
+    p = FMA(p, t, CONSTANT(-0.21420064568519592f));
+    p = FMA(p, t, CONSTANT(0.18414586782455444f));
+    p = FMA(p, t, CONSTANT(0.15886420011520386f));
+    p = FMA(p, t, CONSTANT(0.2347864806652069f));
+    p = FMA(p, t, CONSTANT(0.25928863883018494f));
+    p = FMA(p, t, CONSTANT(0.2595365643501282f));
+    vf tail = MUL(MUL(*bell, CONSTANT(0.5f)), MUL(p, t));
+    return SELECT_NEGATIVE(x, tail, SUB(CONSTANT(1.0f), tail));
 }
 
 /* ---- matrix products ---- */
@@ -145,6 +154,7 @@ static inline vf normal_cdf(vf x, vf *bell)
 
 #define TILE tile
 #define TILE_ROWS tile_rows
+#define TILE_STEP tile_step
 #define SPIN spin
 #define DOT(a, b, c) FMA(a, b, c)
 #define DOT_OPERATIONS 2
@@ -154,15 +164,17 @@ static inline vf normal_cdf(vf x, vf *bell)
 static void pack_rows(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth)
 {
     if (count < width) memset(to, 0, width * depth * sizeof(float));
-    size_t i = 0;
-    for (; i + W <= count; i += W) {
-        size_t k = 0;
+    if (count < W) {
+        for (size_t k = 0; k < depth; k++)
+            for (size_t j = 0; j < count; j++) to[k * width + j] = from[j * stride + k];
+        return;
+    }
+    for (size_t start = 0; start < count; start += W) {
+        size_t i = start + W <= count ? start : count - W, k = 0; /* the last W rows, some of them again */
         for (; k + W <= depth; k += W) TRANSPOSE(to + k * width + i, width, from + i * stride + k, stride);
         for (; k < depth; k++)
             for (size_t j = i; j < i + W; j++) to[k * width + j] = from[j * stride + k];
     }
-    for (size_t k = 0; k < depth; k++)
-        for (size_t j = i; j < count; j++) to[k * width + j] = from[j * stride + k];
 }
 
 static void pack_columns(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth)
@@ -178,6 +190,7 @@ static void pack_columns(float *to, const float *from, size_t stride, size_t cou
 #elif defined(BF16_DOT)
 #define TILE tile_bf16
 #define TILE_ROWS tile_rows_bf16
+#define TILE_STEP tile_step_bf16
 #define SPIN spin_bf16
 #define DOT(a, b, c) BF16_DOT(a, b, c)
 #define DOT_OPERATIONS 4

@@ -1,10 +1,20 @@
 /* tile_template.h - the tile of a matrix product and the peak that it is measured by, for the vectors of
  * kernels_template.h. Included once for each precision, with
  *
- *   TILE, TILE_ROWS, SPIN   names of what is defined here
- *   DOT(a, b, c)            a * b + c of vectors of words as panels have them
- *   DOT_OPERATIONS          floating-point operations of that, a word
+ *   TILE, TILE_ROWS, TILE_STEP, SPIN   names of what is defined here
+ *   DOT(a, b, c)                       a * b + c of vectors of words as panels have them
+ *   DOT_OPERATIONS                     floating-point operations of that, a word
  */
+
+static inline __attribute__((always_inline)) void TILE_STEP(size_t rows, const float *a, const float *b, vf sum[MR][NV])
+{
+    vf right[NV];
+    for (size_t j = 0; j < NV; j++) right[j] = LOAD(b + j * W);
+    for (size_t i = 0; i < rows; i++) {
+        vf left = SPREAD(a + i);
+        for (size_t j = 0; j < NV; j++) sum[i][j] = DOT(left, right[j], sum[i][j]);
+    }
+}
 
 static inline __attribute__((always_inline)) void TILE_ROWS(size_t rows, size_t words, const float *a, const float *b,
                                                             float *c, size_t ldc, bool add)
@@ -12,17 +22,26 @@ static inline __attribute__((always_inline)) void TILE_ROWS(size_t rows, size_t 
     vf sum[MR][NV];
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < NV; j++) sum[i][j] = SET1(0.0f);
+#ifdef STEPS_APART
+    for (; words > 0; words -= 4, b += 4 * NR) {
+        TILE_STEP(rows, a, b, sum);
+        if (words == 1) break;
+        NEXT(a, MR);
+        TILE_STEP(rows, a, b + NR, sum);
+        if (words == 2) break;
+        NEXT(a, MR);
+        TILE_STEP(rows, a, b + 2 * NR, sum);
+        if (words == 3) break;
+        NEXT(a, MR);
+        TILE_STEP(rows, a, b + 3 * NR, sum);
+        NEXT(a, MR);
+    }
+#else
     for (size_t part = 0, l = 0; part < rows; part++) {
         for (size_t j = 0; j < NR; j += 16) __builtin_prefetch(c + part * ldc + j, 1);
-        for (size_t end = words * (part + 1) / rows; l < end; l++) {
-            vf right[NV];
-            for (size_t j = 0; j < NV; j++) right[j] = LOAD(b + l * NR + j * W);
-            for (size_t i = 0; i < rows; i++) {
-                vf left = SET1(a[l * MR + i]);
-                for (size_t j = 0; j < NV; j++) sum[i][j] = DOT(left, right[j], sum[i][j]);
-            }
-        }
+        for (size_t end = words * (part + 1) / rows; l < end; l++) TILE_STEP(rows, a + l * MR, b + l * NR, sum);
     }
+#endif
     _Pragma("GCC unroll 16") for (size_t i = 0; i < rows; i++) _Pragma("GCC unroll 4") for (size_t j = 0; j < NV; j++)
     {
         float *to = c + i * ldc + j * W;
@@ -65,6 +84,7 @@ static double SPIN(size_t rounds, float *sink)
 
 #undef TILE
 #undef TILE_ROWS
+#undef TILE_STEP
 #undef SPIN
 #undef DOT
 #undef DOT_OPERATIONS
