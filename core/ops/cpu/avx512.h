@@ -1,5 +1,5 @@
 /* avx512.h - the vector operations of kernels_template.h for AVX-512 (F, BW, DQ, VL), and the packing of panels, which
- * turns blocks of 16 x 16 words in registers. For the kernel files of those sets only. Tiles of 12 x 32 take 24 of the
+ * turns blocks of 16 x 16 words in registers. For the kernel files of those sets only. Tiles of 14 x 32 take 28 of the
  * 32 registers. */
 #ifndef FM_AVX512_H
 #define FM_AVX512_H
@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define W 16
-#define MR 12
+#define MR 14
 #define NV 2
 
 #define AVX512_SUPPORTED                                                                                               \
