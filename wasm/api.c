@@ -12,7 +12,7 @@
 
 #include "service/service.h"
 
-#define ABI 4
+#define ABI 5
 
 static fm_error problem;   /* of the last call that failed */
 static size_t result_size; /* bytes of the last result */
@@ -179,6 +179,20 @@ void *api_save(uint32_t number, int type)
         fm_weights_build(&data, &result_size, &m->parameters, m->weights.values, (fm_stored_type)type, &problem);
     fm_model_drop_floats(m);
     return status ? NULL : data;
+}
+
+/* A training's checkpoint as a file, and its state from one. */
+void *api_checkpoint(uint32_t number)
+{
+    uint8_t *data;
+    fm_trainer *t = have_service() ? fm_service_trainer(service, number, &problem) : NULL;
+    return t && !fm_checkpoint_build(t, &data, &result_size, &problem) ? data : NULL;
+}
+
+int api_resume(uint32_t number, const void *data, size_t size)
+{
+    fm_trainer *t = have_service() ? fm_service_trainer(service, number, &problem) : NULL;
+    return t && !fm_checkpoint_read(t, data, size, &problem);
 }
 
 /* ---- requests ---- */

@@ -7,7 +7,7 @@
 import { FillmaskError } from './errors.js';
 
 /** The interface between this file and wasm/api.c; both must be from the same version. */
-const ABI = 4;
+const ABI = 5;
 
 /** Page counts (64 KiB each) that are tried as the memory's maximum: 4, 2, 1 and 0.5 GiB. */
 const MAXIMA = [65536, 32768, 16384, 8192];
@@ -192,6 +192,29 @@ export class Engine {
   }
 
   /**
+   * A training's checkpoint, as a file. With a GPU it is to be asked for by later().
+   * @param {number} training
+   * @returns {Uint8Array}
+   */
+  checkpoint(training) {
+    return this.#take(this.#number('api_checkpoint', training));
+  }
+
+  /**
+   * Lets a training go on from a checkpoint.
+   * @param {number} training
+   * @param {Bytes} bytes
+   */
+  resume(training, bytes) {
+    const [at, size] = this.#put(bytes);
+    try {
+      this.#number('api_resume', training, at, size);
+    } finally {
+      if (!this.#trouble) this.#call('api_free', at);
+    }
+  }
+
+  /**
    * Carries out a request on what is open; see core/service/service.h.
    * @param {string} op
    * @param {object} [args]
@@ -209,16 +232,15 @@ export class Engine {
   }
 
   /**
-   * call() where a GPU may compute: waits for its answers.
-   * @param {string} op
-   * @param {object} [args]
-   * @param {(done: number, total: number) => boolean} [progress]
-   * @returns {Promise<any>}
+   * Does something where a GPU may compute: waits for its answers, and does it again.
+   * @template Result
+   * @param {() => Result} work
+   * @returns {Promise<Result>}
    */
-  async callLater(op, args, progress) {
+  async later(work) {
     for (;;) {
       try {
-        return this.call(op, args, progress);
+        return work();
       } catch (error) {
         if (error.code !== 'PENDING') throw error;
         await this.#gpu?.settled();

@@ -2,7 +2,7 @@
 // a worker takes (service.js) and answers alike; models that are no folders become some, for as long as they are open.
 import { execFileSync, spawn } from 'node:child_process';
 import { accessSync, constants, createWriteStream, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -155,6 +155,28 @@ export const startNative = (program, { threads = 0, instructionSet }) => (heard,
           if (bytes) all[name] = bytes;
         }
         return { ...all, 'model.safetensors': await readFile(path) };
+      } finally {
+        remove(folder);
+      }
+    },
+
+    async checkpoint(call, { training }) {
+      const folder = makeFolder();
+      try {
+        const path = join(folder, 'checkpoint.safetensors');
+        await ask(call, 'checkpoint', { training, path });
+        return await readFile(path);
+      } finally {
+        remove(folder);
+      }
+    },
+
+    async resume(call, { training, checkpoint }) {
+      const folder = makeFolder();
+      try {
+        const path = join(folder, 'checkpoint.safetensors');
+        await writeFile(path, checkpoint);
+        return await ask(call, 'resume', { training, path });
       } finally {
         remove(folder);
       }

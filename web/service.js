@@ -50,11 +50,15 @@ export function serve(post, host) {
     return createEngine({ ...host, gpu });
   }
 
-  /** A request to the core. With a GPU it waits its turn, and for the answers. */
-  async function ask(op, args, progress) {
+  /**
+   * A request to the core. With a GPU it waits its turn, and for the answers.
+   * @param {string} op @param {any} args @param {(done: number, total: number) => boolean} [progress]
+   * @param {(core: Engine) => any} [work] what it is, if it is none in JSON
+   */
+  async function ask(op, args, progress, work = (core) => core.call(op, args, progress)) {
     const core = await start();
-    if (!gpu) return core.call(op, args, progress);
-    const mine = turn.then(() => core.callLater(op, args, progress));
+    if (!gpu) return work(core);
+    const mine = turn.then(() => core.later(() => work(core)));
     turn = mine.then(() => {}, () => {});
     try {
       return await mine;
@@ -63,7 +67,7 @@ export function serve(post, host) {
       leaveGpu(core, [...onGpu], error.message);
       if ('training' in args || 'evaluation' in args || op === 'check')
         throw new FillmaskError('E_DEVICE', `${error.message} What it had learnt since it was last applied is lost.`);
-      return core.call(op, args, progress);
+      return work(core);
     }
   }
 
@@ -139,6 +143,10 @@ export function serve(post, host) {
       return { ...small.get(model), 'model.safetensors': weights };
     },
 
+    checkpoint: ({ training }) => ask('checkpoint', { training }, undefined, (core) => core.checkpoint(training)),
+
+    resume: ({ training, checkpoint }) => ask('resume', { training }, undefined, (core) => core.resume(training, checkpoint)),
+
     async close({ number }) {
       small.delete(number);
       onGpu.delete(number);
@@ -159,7 +167,7 @@ export function serve(post, host) {
       const result = own[op]
         ? await own[op](args, { signal: controller.signal, onEvent })
         : await ask(op, args, () => !isAborted());
-      post({ id, result }, op === 'files' ? Object.values(result).slice(-1).map((bytes) => bytes.buffer) : []);
+      post({ id, result }, op === 'files' ? Object.values(result).slice(-1).map((bytes) => bytes.buffer) : op === 'checkpoint' ? [result.buffer] : []);
     } catch (error) {
       post(error.code === 'E_CRASHED' ? { died: error.message } : { id, error: packError(error) });
     } finally {

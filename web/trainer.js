@@ -27,6 +27,8 @@ import { PART } from './model.js';
  * @property {import('./corpus.js').Texts} [eval_data] texts that the training does not see, to measure it by
  * @property {number} [eval_steps] steps between evaluations; one before the first step and one after the last unless given
  * @property {number} [eval_limit=0] chunks of an evaluation at most, 0 for all
+ * @property {Blob | ArrayBuffer | Uint8Array} [checkpoint] to go on from: what checkpoint() gave, or the command line wrote,
+ *   for a training of the same model, data and options; on whichever device
  * @property {string} [field='text'] of data in files: the field or column that holds the text
  * @property {AbortSignal} [signal]
  *
@@ -61,6 +63,8 @@ export class Trainer {
   #options;
   #evaluation;
   #field;
+  /** @type {Blob | ArrayBuffer | Uint8Array | undefined} */
+  #checkpoint;
   #controller = new AbortController();
   /** @type {{training: number, corpus: Corpus, held?: Corpus, generation: number} | null} */
   #open = null;
@@ -76,12 +80,13 @@ export class Trainer {
    * @param {import('./model.js').Model} model
    * @param {TrainerOptions & TrainOptions} options
    */
-  constructor(model, { data, eval_data, eval_steps = 0, eval_limit = 0, field, signal, ...options }) {
+  constructor(model, { data, eval_data, eval_steps = 0, eval_limit = 0, checkpoint, field, signal, ...options }) {
     if (!data) throw new FillmaskError('E_ARGUMENT', 'A training needs data: texts to learn from.');
     this.#model = model;
     this.#data = data;
     this.#options = options;
     this.#field = field;
+    this.#checkpoint = checkpoint;
     this.#evaluation = { data: eval_data, steps: eval_steps, limit: eval_limit };
     if (signal?.aborted) this.abort(signal.reason);
     else signal?.addEventListener('abort', () => this.abort(signal.reason), { once: true });
@@ -126,7 +131,7 @@ export class Trainer {
     try {
       await this.#begin();
       const { steps: every, data } = this.#evaluation;
-      if (data && this.#evaluated < 0) yield { ...this.#report({ ...this.#last, loss: null, norm: null, epoch: 0, masked: 0, learning_rate: 0 }), evaluation: await this.#evaluate() };
+      if (data && this.#evaluated < 0) yield { ...this.#report({ loss: null, norm: null, epoch: 0, masked: 0, learning_rate: 0, ...this.#last }), evaluation: await this.#evaluate() };
       while (this.#last.step < this.#last.steps) {
         const report = await this.#step();
         const due = data && (report.step === report.steps || (every > 0 && report.step % every === 0));
@@ -144,6 +149,17 @@ export class Trainer {
     await this.#model.call('train_apply', { training });
     await this.#model.changed();
     return this.#model;
+  }
+
+  /**
+   * The state reached so far, for another training to go on from; the command line takes it too, in its output folder.
+   * @returns {Promise<File>} checkpoint-STEP.safetensors
+   */
+  async checkpoint() {
+    const { training } = this.#alive();
+    const { step } = this.#last;
+    const bytes = await this.#model.request('checkpoint', { training });
+    return new File([bytes], `checkpoint-${step}.safetensors`);
   }
 
   /** Frees what the training holds: four times the size of the model. */
@@ -177,6 +193,15 @@ export class Trainer {
     try {
       if (this.#evaluation.data) held = await Corpus.of(this.#model, this.#evaluation.data, { field: this.#field, signal });
       const { training, steps } = await this.#model.request('train', { model, corpus: corpus.number, ...this.#options }, { signal });
+      if (this.#checkpoint) {
+        const bytes = new Uint8Array(this.#checkpoint instanceof Blob ? await this.#checkpoint.arrayBuffer() : this.#checkpoint);
+        await this.#model.request('resume', { training, checkpoint: bytes }, { signal }).catch(async (error) => {
+          await this.#model.request('close', { number: training });
+          throw error;
+        });
+        const { stepped, ...found } = await this.#model.request('train_report', { training });
+        this.#last = { ...found, loss: null, norm: null };
+      }
       this.#open = { training, corpus, held, generation };
       this.#last.steps = steps;
     } catch (error) {

@@ -168,14 +168,43 @@ static fm_status save_model(server *s, const cJSON *request, fm_buffer *answer, 
     return status;
 }
 
+/* {"training": NUMBER, "path": FILE}: writes its checkpoint, or lets it go on from one. */
+static fm_status with_checkpoint(server *s, const cJSON *request, fm_buffer *answer,
+                                 fm_status (*work)(fm_trainer *, const char *, fm_error *), fm_error *err)
+{
+    static const char *const members[] = {"id", "op", "training", "path", NULL};
+    const cJSON *path = cJSON_GetObjectItemCaseSensitive(request, "path");
+    uint64_t number = 0;
+    fm_status status = check_members(request, members, err);
+    if (!status && !cJSON_IsString(path))
+        status = fm_fail(err, FM_E_ARGUMENT, "path must be the name of a checkpoint's file, as a text.");
+    if (status) return status;
+    if (!fm_json_u64(cJSON_GetObjectItemCaseSensitive(request, "training"), &number) || number > UINT32_MAX) number = 0;
+    fm_trainer *t = fm_service_trainer(s->service, (uint32_t)number, err);
+    fm_buffer_text(answer, "null");
+    return t ? work(t, path->valuestring, err) : err->status;
+}
+
+static fm_status save_checkpoint(server *s, const cJSON *request, fm_buffer *answer, fm_error *err)
+{
+    return with_checkpoint(s, request, answer, fm_checkpoint_save, err);
+}
+
+static fm_status resume(server *s, const cJSON *request, fm_buffer *answer, fm_error *err)
+{
+    return with_checkpoint(s, request, answer, fm_checkpoint_load, err);
+}
+
 /* ---- requests ---- */
 
 static fm_status call(server *s, const serve_line *line, fm_buffer *answer, fm_error *err)
 {
     fm_status (*own)(server * s, const cJSON *request, fm_buffer *answer, fm_error *err) =
-        strcmp(line->op, "open") == 0   ? open_model
-        : strcmp(line->op, "save") == 0 ? save_model
-                                        : NULL;
+        strcmp(line->op, "open") == 0         ? open_model
+        : strcmp(line->op, "save") == 0       ? save_model
+        : strcmp(line->op, "checkpoint") == 0 ? save_checkpoint
+        : strcmp(line->op, "resume") == 0     ? resume
+                                              : NULL;
     if (!own) return fm_service_call(s->service, line->text, line->size, tell, s, answer, err);
     cJSON *request;
     fm_status status = fm_json_parse(&request, line->text, line->size, "The request", err);
@@ -240,12 +269,13 @@ int cli_serve(int argc, char **argv)
                  "in lines of {\"id\": N, \"event\": {\"status\", \"done\", \"total\"}}, and a line of\n"
                  "{\"abort\": N} stops it. An error never ends the process.\n\n"
                  "\"open\" opens a \"model\" folder and answers with a number, which the others take\n"
-                 "as \"model\"; \"save\" writes its weights to the file \"path\". Then there are info,\n"
-                 "encode, decode, token_ids, vocabulary, fill, score, embed, augment, convert,\n"
-                 "check, rows, rows_push, row_write, corpus, corpus_add, train, train_advance,\n"
-                 "train_apply, evaluate, evaluate_advance and close: core/service/service.h in\n"
-                 "the source says what each takes and answers. Options have the names of the\n"
-                 "commands' options.\n",
+                 "as \"model\"; \"save\" writes its weights to the file \"path\", and \"checkpoint\" the\n"
+                 "state of a \"training\", which \"resume\" reads back. Then there are info, encode,\n"
+                 "decode, token_ids, vocabulary, fill, score, embed, augment, convert, check,\n"
+                 "rows, rows_push, row_write, corpus, corpus_add, train, train_advance,\n"
+                 "train_report, train_apply, evaluate, evaluate_advance and close:\n"
+                 "core/service/service.h in the source says what each takes and answers. Options\n"
+                 "have the names of the commands' options.\n",
         .examples = "  printf '%s\\n' '{\"id\": 1, \"op\": \"open\"}' \\\n"
                     "    '{\"id\": 2, \"op\": \"fill\", \"model\": 1, \"texts\": [\"This is [MASK].\"]}' |\n"
                     "    fillmask serve --stdio\n",

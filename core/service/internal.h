@@ -129,12 +129,14 @@ fm_status service_corpus(call *c);
 fm_status service_corpus_add(call *c);
 fm_status service_train(call *c);
 fm_status service_train_advance(call *c);
+fm_status service_train_report(call *c);
 fm_status service_train_apply(call *c);
 fm_status service_evaluate(call *c);
 fm_status service_evaluate_advance(call *c);
 
 void service_close_corpus(void *item);
 void service_close_training(void *item);
+fm_trainer *service_trainer_of(kept *k);
 void service_close_evaluation(void *item);
 
 #endif

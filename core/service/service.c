@@ -148,6 +148,14 @@ fm_model *fm_service_model(const fm_service *service, uint32_t number, fm_error 
     return NULL;
 }
 
+fm_trainer *fm_service_trainer(const fm_service *service, uint32_t number, fm_error *err)
+{
+    kept *k = find_number(service, number);
+    if (k && k->kind == KIND_TRAINING) return service_trainer_of(k);
+    fm_fail(err, FM_E_ARGUMENT, "There is no training %u; it was closed.", number);
+    return NULL;
+}
+
 fm_status fm_service_use(fm_service *service, uint32_t number, fm_backend *backend, fm_error *err)
 {
     fm_model *m = fm_service_model(service, number, err);
@@ -209,6 +217,7 @@ static const struct operation {
     {"token_ids", service_token_ids},
     {"train", service_train},
     {"train_advance", service_train_advance},
+    {"train_report", service_train_report},
     {"train_apply", service_train_apply},
     {"vocabulary", service_vocabulary},
 };

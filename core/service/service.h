@@ -46,6 +46,7 @@
  *               whole_words line_by_line seed limit micro_tokens init]    {training, steps, tokens}
  *   train_advance     training [milliseconds]   {stepped, step, steps, epoch, tokens, masked, learning_rate, loss,
  *                                               norm}, after a step or that time
+ *   train_report      training                  the same, of the step before
  *   train_apply       model training            null, with the model's weights those of the training
  *   evaluate          model | training, corpus [length limit]     the number of an "evaluation"
  *   evaluate_advance  evaluation [milliseconds] {more, done, total} and the figures so far
@@ -56,6 +57,7 @@
 #define FM_SERVICE_H
 
 #include "tasks/tasks.h"
+#include "train/train.h"
 
 typedef struct fm_service fm_service;
 
@@ -71,6 +73,8 @@ fm_status fm_service_add_tokenizer(fm_service *service, fm_tokenizer *tokenizer,
 fm_status fm_service_push_random(fm_model *model, fm_error *err);
 /* NULL and an error if there is none of this number. */
 fm_model *fm_service_model(const fm_service *service, uint32_t number, fm_error *err);
+/* Likewise, of a training, for its checkpoints. */
+fm_trainer *fm_service_trainer(const fm_service *service, uint32_t number, fm_error *err);
 
 /* Lets a backend compute for a model, NULL for the cpu; it is gone on failure. What trains or is evaluated is closed.
  */

@@ -30,6 +30,11 @@ void service_close_training(void *item)
     free(t);
 }
 
+fm_trainer *service_trainer_of(kept *k)
+{
+    return ((training *)k->item)->trainer;
+}
+
 /* What a training starts from. */
 typedef enum start { START_MODEL, START_NORMAL, START_NEIGHBOURS } start;
 static const char *const starts[] = {"model", "normal", "neighbours", NULL};
@@ -104,6 +109,7 @@ static fm_status plan(const call *c, training *t, const settings *s)
         .seed = (uint32_t)s->seed,
         .micro_tokens = (uint32_t)s->micro_tokens,
         .limit = (uint32_t)s->limit,
+        .aside_seed = 42, /* of none; as the command line has it, so that checkpoints fit */
     };
     return FM_OK;
 }
@@ -176,6 +182,28 @@ static bool is_evaluated(const fm_service *service, uint32_t number)
     return false;
 }
 
+static void add_report(fm_buffer *out, const fm_trainer *trainer, bool stepped)
+{
+    const fm_train_report *r = fm_trainer_report(trainer);
+    fm_buffer_format(out, "{\"stepped\": %s, \"step\": %llu, \"steps\": %llu", stepped ? "true" : "false",
+                     (unsigned long long)r->step, (unsigned long long)fm_trainer_steps(trainer));
+    fm_buffer_format(out, ", \"epoch\": %.9g, \"tokens\": %llu, \"masked\": %llu", r->epoch,
+                     (unsigned long long)r->tokens, (unsigned long long)r->masked);
+    add_number(out, "learning_rate", r->learning_rate);
+    add_number(out, "loss", r->loss);
+    add_number(out, "norm", r->norm);
+    fm_buffer_text(out, "}");
+}
+
+fm_status service_train_report(call *c)
+{
+    static const char *const members[] = {"training", NULL};
+    kept *k = service_find(c, "training", KIND_TRAINING);
+    fm_status status = k ? service_options(c, members, NULL, 0) : c->err->status;
+    if (!status) add_report(c->answer, service_trainer_of(k), false);
+    return status;
+}
+
 /* Works until a step is made or the time is up. */
 fm_status service_train_advance(call *c)
 {
@@ -198,14 +226,7 @@ fm_status service_train_advance(call *c)
         if (status) return status;
         if (fm_seconds() >= end) break;
     }
-    fm_buffer_format(c->answer, "{\"stepped\": %s, \"step\": %llu, \"steps\": %llu", stepped ? "true" : "false",
-                     (unsigned long long)r->step, (unsigned long long)steps);
-    fm_buffer_format(c->answer, ", \"epoch\": %.9g, \"tokens\": %llu, \"masked\": %llu", r->epoch,
-                     (unsigned long long)r->tokens, (unsigned long long)r->masked);
-    add_number(c->answer, "learning_rate", r->learning_rate);
-    add_number(c->answer, "loss", r->loss);
-    add_number(c->answer, "norm", r->norm);
-    fm_buffer_text(c->answer, "}");
+    add_report(c->answer, t->trainer, stepped);
     return FM_OK;
 }
 

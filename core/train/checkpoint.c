@@ -74,12 +74,32 @@ static uint64_t hash_notes(const fm_stored_note *notes, size_t count)
 enum { NOTE_TRAINING, NOTE_STEP, NOTE_TOKENS, NOTE_GENERATOR, NOTE_ORDER, NOTE_HASH, NOTES };
 static const char *const keys[] = {"fillmask.training", "step", "tokens", "generator", "order", "hash"};
 
-fm_status fm_checkpoint_save(fm_trainer *t, const char *path, fm_error *err)
+typedef struct memory {
+    uint8_t *data;
+    size_t size;
+} memory;
+
+/* What a checkpoint is stored by, in a file or in memory. */
+typedef fm_status store(void *to, const fm_stored_tensor *tensors, const fm_stored_note *notes, fm_error *err);
+
+static fm_status store_file(void *to, const fm_stored_tensor *tensors, const fm_stored_note *notes, fm_error *err)
+{
+    const char *const *path = to;
+    return fm_safetensors_write(*path, tensors, TRAINER_STATES, notes, NOTES, err);
+}
+
+static fm_status store_memory(void *to, const fm_stored_tensor *tensors, const fm_stored_note *notes, fm_error *err)
+{
+    memory *m = to;
+    return fm_safetensors_build(&m->data, &m->size, tensors, TRAINER_STATES, notes, NOTES, err);
+}
+
+static fm_status save(fm_trainer *t, store *by, void *to, fm_error *err)
 {
     size_t elements = (size_t)t->parameters->elements;
     const float *found;
     if (t->running && t->updated)
-        return fm_fail(err, FM_E_ARGUMENT, "%s cannot be written while the update of a step is under way.", path);
+        return fm_fail(err, FM_E_ARGUMENT, "A checkpoint cannot be made while the update of a step is under way.");
     fm_stored_tensor tensors[TRAINER_STATES];
     fm_status status = trainer_fetch(t, TRAINER_STATES, &found, err);
     if (status) return status;
@@ -108,10 +128,24 @@ fm_status fm_checkpoint_save(fm_trainer *t, const char *path, fm_error *err)
         uint64_t hash = hash_notes(notes, NOTE_HASH);
         for (size_t i = 0; i < TRAINER_STATES; i++) hash = hash_numbers(hash, tensors[i].data, tensors[i].size);
         snprintf(hash_text, sizeof hash_text, "%016llx", (unsigned long long)hash);
-        status = fm_safetensors_write(path, tensors, TRAINER_STATES, notes, NOTES, err);
+        status = by(to, tensors, notes, err);
     }
     fm_buffer_free(&training);
     trainer_drop_fetched(t);
+    return status;
+}
+
+fm_status fm_checkpoint_save(fm_trainer *t, const char *path, fm_error *err)
+{
+    return save(t, store_file, &path, err);
+}
+
+fm_status fm_checkpoint_build(fm_trainer *t, uint8_t **data, size_t *size, fm_error *err)
+{
+    memory made = {0};
+    fm_status status = save(t, store_memory, &made, err);
+    *data = made.data;
+    *size = made.size;
     return status;
 }
 
@@ -173,14 +207,12 @@ static bool read_number(const char *text, uint64_t *value)
     return *end == '\0';
 }
 
-fm_status fm_checkpoint_load(fm_trainer *t, const char *path, fm_error *err)
+/* Closes the file, which errors call `path`. */
+static fm_status load(fm_trainer *t, fm_safetensors *file, const char *path, fm_error *err)
 {
-    fm_safetensors *file;
-    fm_status status = fm_safetensors_open(&file, path, err);
-    if (status) return status;
     fm_stored_note notes[NOTES];
     for (size_t i = 0; i < NOTES; i++) notes[i] = (fm_stored_note){keys[i], fm_safetensors_metadata(file, keys[i])};
-    status = check(t, file, notes, path, err);
+    fm_status status = check(t, file, notes, path, err);
     uint64_t step = 0, tokens = 0, order;
     if (!status && (!read_number(notes[NOTE_STEP].value, &step) || !read_number(notes[NOTE_TOKENS].value, &tokens) ||
                     step > fm_trainer_steps(t)))
@@ -206,4 +238,19 @@ fm_status fm_checkpoint_load(fm_trainer *t, const char *path, fm_error *err)
     fm_free(array);
     fm_safetensors_close(file);
     return status;
+}
+
+fm_status fm_checkpoint_load(fm_trainer *t, const char *path, fm_error *err)
+{
+    fm_safetensors *file;
+    fm_status status = fm_safetensors_open(&file, path, err);
+    return status ? status : load(t, file, path, err);
+}
+
+fm_status fm_checkpoint_read(fm_trainer *t, const void *data, size_t size, fm_error *err)
+{
+    static const char name[] = "The checkpoint";
+    fm_safetensors *file;
+    fm_status status = fm_safetensors_from_memory(&file, data, size, name, err);
+    return status ? status : load(t, file, name, err);
 }

@@ -277,6 +277,9 @@ fm_status fm_trainer_values(fm_trainer *trainer, float *to, fm_error *err);
  * next step; while fm_trainer_advance() is pending it is refused. */
 fm_status fm_checkpoint_save(fm_trainer *trainer, const char *path, fm_error *err);
 fm_status fm_checkpoint_load(fm_trainer *trainer, const char *path, fm_error *err);
+/* The same in memory; fm_free(*data). */
+fm_status fm_checkpoint_build(fm_trainer *trainer, uint8_t **data, size_t *size, fm_error *err);
+fm_status fm_checkpoint_read(fm_trainer *trainer, const void *data, size_t size, fm_error *err);
 
 /* ---- the checkpoints of a folder (checkpoints.c) ---- */
 

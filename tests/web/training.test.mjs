@@ -1,7 +1,7 @@
 // training.test.mjs - training and evaluation in the package against the native command line: steps, pauses, aborts and
 // memory.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { dispose, loadModel, Trainer } from '../../web/index-node.js';
@@ -55,6 +55,40 @@ onEach('steps equal the native ones to float tolerance', async (device, t) => {
   assert.ok(reports[0].loss > 0 && reports[0].norm > 0 && reports[0].masked > 0 && reports[0].tokens_per_second > 0);
   assert.ok(reports[0].eta > 0 && reports[1].eta === 0);
   await model.dispose();
+});
+
+test('a checkpoint goes on on the other device, and on the command line', async () => {
+  const losses = { native: [], wasm: [] }, steps = 4, models = {};
+  for (const device of ['native', 'wasm']) models[device] = await open({ device });
+  const whole = new Trainer(models.native, { ...options, steps }), begun = new Trainer(models.wasm, { ...options, steps });
+  for await (const { loss } of whole) losses.native.push(loss);
+  for await (const { loss, step } of begun) {
+    losses.wasm.push(loss);
+    if (step === 2) break;
+  }
+  const checkpoint = await begun.checkpoint();
+  assert.equal(checkpoint.name, 'checkpoint-2.safetensors');
+  const resumed = new Trainer(models.native, { ...options, steps, checkpoint, eval_data: documents, eval_limit: 4 });
+  const reports = await run(resumed);
+  assert.deepEqual(reports.map(({ step, evaluation }) => [step, Boolean(evaluation)]), [[2, true], [3, false], [4, true]]);
+  assert.deepEqual(reports[0].loss, null);
+  losses.wasm.push(...reports.slice(1).map(({ loss }) => loss));
+  losses.wasm.forEach((loss, i) => assert.ok(Math.abs(loss - losses.native[i]) < 1e-4 * loss, `step ${i + 1}`));
+
+  mkdirSync(join(folder, 'from-package'));
+  writeFileSync(join(folder, 'from-package', checkpoint.name), Buffer.from(await checkpoint.arrayBuffer()));
+  const printed = JSON.parse(native('train', '-m', 'model', '--data', 'texts.jsonl', '--quiet', '--json', '--resume', '-o', 'from-package', ...asArguments({ ...training, steps })));
+  assert.deepEqual([printed.resumed_from, printed.steps], [2, 4]);
+  const again = new Trainer(models.wasm, { ...options, steps, checkpoint: readFileSync(join(folder, 'from-package', 'checkpoint-4.safetensors')) });
+  assert.deepEqual(await run(again), []);
+  await again.apply();
+  const [found, expected] = [await weightsOf(models.wasm), readFileSync(join(folder, 'from-package', 'model.safetensors'))].map((bytes) => tensors(bytes));
+  assert.deepEqual(found, expected);
+
+  const other = (change) => run(new Trainer(models.wasm, { ...options, steps, checkpoint, ...change }));
+  await assert.rejects(other({ seed: 6 }), { code: 'E_ARGUMENT', message: /belongs to another training: it has "seed 5"/ });
+  await assert.rejects(other({ checkpoint: checkpoint.slice(0, 3000) }), { code: 'E_FORMAT', message: /^The checkpoint/ });
+  await Promise.all(Object.values(models).map((model) => model.dispose()));
 });
 
 test('any number of threads trains the same bits', async () => {

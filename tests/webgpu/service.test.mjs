@@ -89,6 +89,40 @@ test('a GPU gives what WebAssembly gives', { skip: noGpu }, async (t) => {
   alike(found, expected, 'training');
 });
 
+test('a training goes from the GPU to WebAssembly, and back', { skip: noGpu }, async () => {
+  const all = [];
+  for (const device of ['webgpu', 'wasm', 'webgpu']) {
+    const client = connect({ device });
+    const { number: model } = await client.call('open', { source });
+    const corpus = await client.call('corpus', { model });
+    await client.call('corpus_add', { corpus, texts: documents });
+    const { training } = await client.call('train', { model, corpus, ...options });
+    const losses = [], step = async () => {
+      for (let made = false; !made;) {
+        const { stepped, loss, norm } = await client.call('train_advance', { training, milliseconds: 1000 });
+        made = stepped;
+        if (made) losses.push([loss, norm]);
+      }
+    };
+    all.push({ step, losses, checkpoint: () => client.call('checkpoint', { training }), resume: (checkpoint) => client.call('resume', { training, checkpoint }), report: () => client.call('train_report', { training }) });
+  }
+  const [first, processor, second] = all;
+  await first.step();
+  const made = await first.checkpoint();
+  await processor.resume(made);
+  assert.deepEqual(await processor.checkpoint(), made); // to the bit
+  await processor.step();
+  const more = await processor.checkpoint();
+  await second.resume(more);
+  assert.deepEqual(await second.checkpoint(), more);
+  assert.equal((await second.report()).step, 2);
+  await first.step();
+  await first.step();
+  await second.step();
+  alike([...processor.losses, ...second.losses], first.losses.slice(1), 'losses');
+  await assert.rejects(second.resume(more.slice(0, 1000)), { code: 'E_FORMAT', message: /^The checkpoint / });
+});
+
 test('int8 and f16 weights', { skip: noGpu }, async () => {
   const client = connect(), reference = connect({ device: 'wasm' });
   for (const dtype of ['int8', 'fp16']) {
