@@ -120,17 +120,18 @@ uint32_t api_tokenizer(const char *json, size_t json_size, const char *vocab, si
     return number;
 }
 
-/* A model whose weights are still to come; set is "" for the best instruction set. */
+/* A model whose weights are still to come; set is "" for the best instruction set, int8 rounds matrices to that. */
 fm_model *api_begin(const char *json, size_t json_size, const char *vocab, size_t vocab_size,
                     const char *tokenizer_config, size_t tokenizer_config_size, const char *config, size_t config_size,
-                    const char *set, size_t set_size)
+                    const char *set, size_t set_size, bool int8)
 {
     char name[32] = "";
     const fm_model_files files = {
         .config = config,
         .config_size = config_size,
         .tokenizer = {json, vocab, tokenizer_config, json_size, vocab_size, tokenizer_config_size}};
-    const fm_model_options options = {.instruction_set = set_size > 0 ? name : NULL};
+    const fm_model_options options = {.instruction_set = set_size > 0 ? name : NULL,
+                                      .dtype = int8 ? FM_DTYPE_INT8 : FM_DTYPE_STORED};
     fm_model *model;
     memcpy(name, set, set_size < sizeof name ? set_size : sizeof name - 1);
     fm_model_begin(&model, &files, &options, &problem);

@@ -31,6 +31,7 @@ const DTYPES = { fp32: 0, f32: 0, fp16: 1, f16: 1, bf16: 2, q8: 3, int8: 3 };
  * @property {TokenizerFiles} tokenizer
  * @property {ByteSource | null} [weights] model.safetensors, of which the core keeps what it computes with, as it comes.
  *   Without weights the model starts from random ones, to be trained.
+ * @property {string} [dtype] "q8" or "int8" rounds matrices of floats as they come; other types are for request "convert"
  * @property {AbortSignal} [signal]
  *
  * @typedef {object} Thread  A Worker of a browser or of node:worker_threads that runs worker.js or worker-node.js.
@@ -141,10 +142,10 @@ export class Engine {
    * @param {ModelFiles} files
    * @returns {Promise<number>} that requests name it by
    */
-  async open({ config, tokenizer, weights = null, signal }) {
+  async open({ config, tokenizer, weights = null, dtype, signal }) {
     const files = [tokenizer?.json, tokenizer?.vocab, tokenizer?.config];
     if (config === undefined || config === null) return this.#with(files, (parts) => this.#number('api_tokenizer', ...parts));
-    const model = this.#with([...files, config, this.#instructionSet], (parts) => this.#number('api_begin', ...parts));
+    const model = this.#with([...files, config, this.#instructionSet], (parts) => this.#number('api_begin', ...parts, DTYPES[dtype] === DTYPES.q8));
     try {
       let wrong;
       if (weights === null) this.#number('api_push', model, 0, 0);

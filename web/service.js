@@ -120,7 +120,7 @@ export function serve(post, host) {
       if (!tokenizer.json) tokenizer.vocab = (await read('vocab.txt')) ?? files.missing('tokenizer.json and no vocab.txt');
       const core = await starting;
       const weights = tokenizerOnly || untrained ? null : (await files.open('model.safetensors')) ?? files.missing('model.safetensors');
-      const number = await core.open({ config, tokenizer, weights: weights?.stream ?? null, signal });
+      const number = await core.open({ config, tokenizer, weights: weights?.stream ?? null, dtype, signal });
       if (tokenizerOnly) return { number, info: core.call('info', { tokenizer: number }) };
       if (dtype && dtype !== 'auto') core.call('convert', { model: number, dtype });
       small.set(number, kept);

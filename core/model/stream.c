@@ -14,6 +14,7 @@ typedef enum role { VALUES, SCALES, TIED, TIED_SCALES } role;
 struct fm_weights_stream {
     fm_loader l;
     const fm_parameters *parameters;
+    bool rounds; /* floats of matrices to int8 */
     fm_weights weights;
     fm_safetensors *file; /* NULL until the header is there */
     fm_source *sources;
@@ -33,12 +34,13 @@ struct fm_weights_stream {
 };
 
 fm_status fm_weights_stream_open(fm_weights_stream **stream, const fm_parameters *parameters, fm_backend *holder,
-                                 const char *name, fm_error *err)
+                                 bool int8, const char *name, fm_error *err)
 {
     fm_weights_stream *s = *stream = calloc(1, sizeof *s);
     if (!s) return fm_fail_memory(err, sizeof *s, "the weights");
     s->l.name = name;
     s->parameters = parameters;
+    s->rounds = int8;
     s->weights.holder = holder;
     return FM_OK;
 }
@@ -64,11 +66,16 @@ static bool is_held(const fm_weights_stream *s, size_t parameter)
     return !s->parameters->list[parameter].vector && parameter != FM_P_POSITION;
 }
 
+static bool becomes_int8(const fm_weights_stream *s, size_t parameter)
+{
+    return is_held(s, parameter) && (s->rounds || s->sources[parameter].scale);
+}
+
 /* Floats of `converted` that a parameter needs: its values, or the scales of integers that are held. */
 static size_t room_for(const fm_weights_stream *s, size_t i)
 {
     const fm_parameter *p = &s->parameters->list[i];
-    return fm_padded(!is_held(s, i) ? (size_t)p->rows * p->cols : s->sources[i].scale ? p->rows : 0);
+    return fm_padded(!is_held(s, i) ? (size_t)p->rows * p->cols : becomes_int8(s, i) ? p->rows : 0);
 }
 
 /* Which of the tied matrix and its copy comes first is taken for the matrix. */
@@ -99,7 +106,7 @@ static fm_status prepare(fm_weights_stream *s)
         elements += room_for(s, i);
         longest = p->cols > longest ? p->cols : longest;
         longest = s->sources[i].scale && p->rows > longest ? p->rows : longest;
-        if (s->sources[i].scale) w->stored = FM_STORED_I8;
+        if (s->sources[i].scale || s->rounds) w->stored = FM_STORED_I8;
     }
     w->values = calloc(parameters->count, sizeof *w->values);
     w->int8 = calloc(parameters->count, sizeof *w->int8);
@@ -117,7 +124,7 @@ static fm_status prepare(fm_weights_stream *s)
     fm_status status = FM_OK;
     for (size_t i = 0; i < parameters->count && !status; i++) {
         const fm_parameter *p = &parameters->list[i];
-        bool integers = s->sources[i].scale;
+        bool integers = becomes_int8(s, i);
         if (!is_held(s, i)) w->values[i] = to;
         else {
             fm_tensor *held = &w->held[i];
@@ -189,6 +196,20 @@ static void begin_tensor(fm_weights_stream *s)
     s->row_size = (values ? p->cols : p->rows) * fm_stored_size(tensor->type);
 }
 
+/* Puts floats that become int8; position embeddings become floats again. */
+static void put_rounded(fm_weights_stream *s, size_t i, float *row)
+{
+    fm_weights *w = &s->weights;
+    int8_t *integers = (int8_t *)s->others;
+    size_t cols = s->parameters->list[i].cols;
+    float scale = fm_quantise_row(integers, row, cols);
+    if (is_held(s, i)) {
+        ((float *)(uintptr_t)w->int8[i].scales)[s->row] = scale;
+        w->holder->ops->put(w->holder, w->held[i].buffer, (uint32_t)s->row, integers);
+    } else
+        for (size_t k = 0; k < cols; k++) row[k] = (float)integers[k] * scale;
+}
+
 /* A row of the values; integers of the position embeddings are multiplied at the end. */
 static fm_status put_values(fm_weights_stream *s, const fm_stored_tensor *tensor, const uint8_t *row)
 {
@@ -202,11 +223,12 @@ static fm_status put_values(fm_weights_stream *s, const fm_stored_tensor *tensor
     }
     float *to = held ? s->floats : (float *)(uintptr_t)w->values[i] + s->row * cols;
     if (!fm_decode(to, row, tensor->type, cols)) return fm_not_finite(&s->l, tensor->name);
-    if (held) w->holder->ops->put(w->holder, w->held[i].buffer, number, to);
+    if (s->rounds && !s->parameters->list[i].vector && tensor->type != FM_STORED_I8) put_rounded(s, i, to);
+    else if (held) w->holder->ops->put(w->holder, w->held[i].buffer, number, to);
     return FM_OK;
 }
 
-/* A row of the tied matrix's copy must be that of the matrix, bit for bit. */
+/* A row of the tied matrix's copy must be that of the matrix, bit for bit, or be rounded to the same. */
 static fm_status compare_tied(fm_weights_stream *s, const fm_stored_tensor *tensor, const uint8_t *row)
 {
     fm_weights *w = &s->weights;
@@ -214,10 +236,15 @@ static fm_status compare_tied(fm_weights_stream *s, const fm_stored_tensor *tens
     bool integers = tensor->type == FM_STORED_I8;
     w->holder->ops->take(w->holder, w->held[FM_P_WORD].buffer, (uint32_t)s->row, s->others);
     if (!integers && !fm_decode(s->floats, row, tensor->type, word->cols)) return fm_not_finite(&s->l, tensor->name);
-    size_t size = word->cols * (integers ? sizeof(int8_t) : sizeof(float));
-    return memcmp(integers ? (const void *)row : s->floats, s->others, size) == 0
-               ? FM_OK
-               : fm_not_tied(&s->l, s->row, word->name);
+    const void *copy = integers ? (const void *)row : s->floats;
+    bool same = true;
+    if (s->rounds && !integers) {
+        int8_t *rounded = (int8_t *)s->others + word->cols;
+        same = fm_quantise_row(rounded, s->floats, word->cols) == w->int8[FM_P_WORD].scales[s->row];
+        copy = rounded;
+    }
+    same = same && memcmp(copy, s->others, word->cols * (s->rounds || integers ? sizeof(int8_t) : sizeof(float))) == 0;
+    return same ? FM_OK : fm_not_tied(&s->l, s->row, word->name);
 }
 
 static fm_status put_row(fm_weights_stream *s, const uint8_t *row)
@@ -284,13 +311,15 @@ static fm_status check_int8(fm_weights_stream *s, size_t i)
 {
     const fm_weights *w = &s->weights;
     const fm_tensor *held = &w->held[i];
+    const fm_source *from = &s->sources[i];
     int8_t *row = (int8_t *)s->others;
     for (uint32_t j = 0; j < held->rows; j++) {
         float scale = w->int8[i].scales[j];
         if (scale <= FLT_MAX / 128) continue;
         w->holder->ops->take(w->holder, held->buffer, j, row);
         for (size_t k = 0; k < held->cols; k++)
-            if (isinf((float)row[k] * scale)) return fm_not_finite(&s->l, s->sources[i].scale->name);
+            if (isinf((float)row[k] * scale))
+                return fm_not_finite(&s->l, (from->scale ? from->scale : from->tensor)->name);
     }
     return FM_OK;
 }

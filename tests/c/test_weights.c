@@ -68,12 +68,12 @@ static fm_status load(const fixture *f, fm_weights *weights, fm_error *err)
 }
 
 /* The bytes of a file in parts of `cut`, and what comes of them. */
-static fm_status stream(const fixture *f, fm_backend *backend, const uint8_t *data, size_t size, size_t cut,
+static fm_status stream(const fixture *f, fm_backend *backend, const uint8_t *data, size_t size, size_t cut, bool int8,
                         fm_weights *weights, fm_error *err)
 {
     fm_weights_stream *s;
     *weights = (fm_weights){0};
-    fm_status status = fm_weights_stream_open(&s, &f->parameters, backend, "m.safetensors", err);
+    fm_status status = fm_weights_stream_open(&s, &f->parameters, backend, int8, "m.safetensors", err);
     for (size_t at = 0; at < size && !status; at += cut) {
         uint8_t part[256]; /* which is not there any more when the next one comes */
         size_t length = size - at < cut ? size - at : cut;
@@ -97,7 +97,7 @@ static void expect_same_stream(const fixture *f, fm_status expected, const char 
     assert_int_equal(fm_cpu_create(&backend, NULL, 1, NULL), FM_OK);
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
         fm_error err = {0};
-        fm_status status = stream(f, backend, blob.data, blob.size, cuts[i], &streamed, &err);
+        fm_status status = stream(f, backend, blob.data, blob.size, cuts[i], false, &streamed, &err);
         if (status != expected) fail_msg("status %d, expected %d: %s", status, expected, err.text);
         if (status && (!strstr(err.text, text) || !strstr(err.text, "m.safetensors")))
             fail_msg("\"%s\" lacks \"%s\"", err.text, text);
@@ -572,6 +572,63 @@ static void streams_every_type(void **state)
     }
 }
 
+/* What is rounded while it comes is what is rounded when it is saved; a copy of the tied matrix may come first or last.
+ */
+static void rounds_streams_to_int8(void **state)
+{
+    fixture *f = *state;
+    fm_backend *backend;
+    assert_int_equal(fm_cpu_create(&backend, NULL, 1, NULL), FM_OK);
+    for (int kind = FM_STORED_F32; kind <= FM_STORED_I8; kind++) {
+        fm_blob blob;
+        fm_weights whole, rounded, streamed;
+        assert_int_equal(fm_weights_save(f->path, &f->parameters, f->values, (fm_stored_type)kind, NULL), FM_OK);
+        assert_int_equal(fm_blob_open(&blob, f->path, NULL), FM_OK);
+        assert_int_equal(stream(f, backend, blob.data, blob.size, 61, true, &streamed, NULL), FM_OK);
+        fm_blob_close(&blob);
+        assert_int_equal(load(f, &whole, NULL), FM_OK);
+        assert_int_equal(fm_weights_floats(&whole, &f->parameters, NULL), FM_OK);
+        if (kind != FM_STORED_I8) /* which stays as it is */
+            assert_int_equal(fm_weights_save(f->path, &f->parameters, whole.values, FM_STORED_I8, NULL), FM_OK);
+        assert_int_equal(load(f, &rounded, NULL), FM_OK);
+        assert_int_equal(streamed.stored, FM_STORED_I8);
+        assert_int_equal(streamed.held[FM_P_WORD].type, FM_I8);
+        assert_int_equal(fm_weights_floats(&rounded, &f->parameters, NULL), FM_OK);
+        assert_int_equal(fm_weights_floats(&streamed, &f->parameters, NULL), FM_OK);
+        for (size_t p = 0; p < f->parameters.count; p++)
+            assert_memory_equal(streamed.values[p], rounded.values[p],
+                                elements_of(&f->parameters.list[p]) * sizeof(float));
+        fm_weights_free(&whole);
+        fm_weights_free(&rounded);
+        fm_weights_free(&streamed);
+    }
+    fm_stored_tensor tensors[MOST_TENSORS];
+    size_t count = list_tensors(f, tensors), elements = VOCABULARY * HIDDEN;
+    float copy[VOCABULARY * HIDDEN];
+    memcpy(copy, f->values[0], sizeof copy);
+    tensors[count] = tensors[0];
+    tensors[count].name = "vocab_projector.weight";
+    tensors[count].data = (const uint8_t *)copy;
+    for (int bad = 0; bad < 2; bad++)
+        for (int swapped = 0; swapped < 2; swapped++) {
+            fm_blob blob;
+            fm_weights w;
+            fm_error err;
+            copy[elements - 1] = f->values[0][elements - 1] + (bad ? 0.1f : 0.0f);
+            fm_stored_tensor first = tensors[0];
+            tensors[0] = tensors[count];
+            tensors[count] = first;
+            assert_int_equal(fm_safetensors_write(f->path, tensors, count + 1, NULL, 0, NULL), FM_OK);
+            assert_int_equal(fm_blob_open(&blob, f->path, NULL), FM_OK);
+            fm_status status = stream(f, backend, blob.data, blob.size, 61, true, &w, &err);
+            assert_int_equal(status, bad ? FM_E_UNSUPPORTED : FM_OK);
+            if (bad) assert_non_null(strstr(err.text, "row 36 of the tensor vocab_projector.weight differs"));
+            fm_weights_free(&w);
+            fm_blob_close(&blob);
+        }
+    backend->ops->destroy(backend);
+}
+
 /* A file that ends too early, or too late, or is none, wherever it is cut. */
 static void refuses_streams_of_another_length(void **state)
 {
@@ -601,11 +658,11 @@ static void refuses_streams_of_another_length(void **state)
                  {blob.size + 1, "something was appended to it"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (size_t cut = 1; cut <= 256; cut += 17) {
-            assert_int_equal(stream(f, backend, longer, cases[i].size, cut, &w, &err), FM_E_FORMAT);
+            assert_int_equal(stream(f, backend, longer, cases[i].size, cut, false, &w, &err), FM_E_FORMAT);
             if (!strstr(err.text, cases[i].text)) fail_msg("\"%s\" lacks \"%s\"", err.text, cases[i].text);
         }
     static const char page[] = "<!DOCTYPE html><html><body>404</body></html>";
-    assert_int_equal(stream(f, backend, (const uint8_t *)page, sizeof page, 5, &w, &err), FM_E_FORMAT);
+    assert_int_equal(stream(f, backend, (const uint8_t *)page, sizeof page, 5, false, &w, &err), FM_E_FORMAT);
     assert_non_null(strstr(err.text, "is no safetensors file"));
     free(longer);
     backend->ops->destroy(backend);
@@ -726,6 +783,7 @@ int main(void)
         TEST(checks_the_projector),
         TEST(checks_the_projector_of_int8),
         TEST(streams_every_type),
+        TEST(rounds_streams_to_int8),
         TEST(refuses_streams_of_another_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
