@@ -29,10 +29,19 @@ export function playFor(answer) {
     answer(gpu.trouble ? { error: gpu.trouble } : { reads }, reads.map(([, { buffer }]) => /** @type {ArrayBuffer} */ (buffer)));
   }
 
+  /** What cannot be played is an error of the next answer. */
+  function play(id, list, data) {
+    try {
+      gpu.player(id).play(list, data);
+    } catch (error) {
+      gpu.fail(`The GPU failed: ${error.message}`);
+    }
+  }
+
   return async (message) => {
     if (message.open) await open(message.open);
     else if (message.finish) await finish(message.finish);
-    else if (message.play) gpu.player(message.play).play(message.list, message.data);
+    else if (message.play) play(message.play, message.list, message.data);
     else if (message.close) gpu.closePlayer(message.close);
   };
 }

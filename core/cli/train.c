@@ -17,9 +17,10 @@ static int train(const train_options *o)
     bool begun = run.started > 0.0;
     train_release(&run);
     if (!status) return cli_print("train", &out);
+    int code = cli_print_error("train", &err);
     if (status == FM_E_DEVICE && begun)
         fprintf(stderr, "fillmask train: The same command with --resume goes on from the last checkpoint, if any.\n");
-    return cli_print_error("train", &err);
+    return code;
 }
 
 static train_options defaults(int preset)
