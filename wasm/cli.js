@@ -28,4 +28,7 @@ mergeInto(LibraryManager.library, {
   gpu_close: function (gpu) {
     Module.host.close(gpu);
   },
+  gpu_half: function () {
+    return Module.host.half();
+  },
 });

@@ -10,4 +10,5 @@ mergeInto(LibraryManager.library, {
   gpu_play: function () {}, // these are of core/ops/webgpu/webgpu.c
   gpu_finish: function () {},
   gpu_close: function () {},
+  gpu_half: function () {},
 });

@@ -382,7 +382,7 @@ export function imports(memory, progress = () => 1, gpu) {
     return text.length;
   };
   const read_number = (at, size) => Number(decoder.decode(new Uint8Array(memory.buffer, at >>> 0, size >>> 0).slice()));
-  const players = gpu?.imports(() => memory.buffer) ?? { gpu_play() {}, gpu_finish: () => 2, gpu_close() {} };
+  const players = gpu?.imports(() => memory.buffer) ?? { gpu_play() {}, gpu_finish: () => 2, gpu_close() {}, gpu_half: () => 0 };
   return { env: { memory, emscripten_notify_memory_growth() {}, now: () => performance.now(), progress, print_number, read_number, ...players } };
 }
 

@@ -80,6 +80,11 @@ export class Gpu {
     return nameOf(this.adapter);
   }
 
+  /** Whether it has f16. */
+  get half() {
+    return this.device.features.has('shader-f16');
+  }
+
   /** Why nothing works any more, '' while it does. */
   get trouble() {
     return this.#lost;
@@ -99,6 +104,7 @@ export class Gpu {
     return {
       gpu_play: (id, at, words) => this.player(id, memory).play(new Uint32Array(memory(), at >>> 0, words)),
       gpu_finish: (id, at, room) => this.player(id, memory).finish(at >>> 0, room),
+      gpu_half: () => Number(this.half),
       gpu_close: (id) => this.closePlayer(id),
     };
   }

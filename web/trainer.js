@@ -20,6 +20,8 @@ import { PART } from './model.js';
  * @property {number} [seed=42]
  * @property {number} [limit=0] chunks drawn from the texts at most, 0 for all
  * @property {number} [micro_tokens=2048] tokens of a forward pass at most; less takes less memory
+ * @property {'f32' | 'f16'} [precision='f32'] of products: f16 for graphics cards that have it (shader-f16), with f32
+ *   sums, weights and moments, and scaled gradients; steps in which these go beyond f16 are skipped
  * @property {'model' | 'normal' | 'neighbours'} [init='model'] what to start from: the model's weights, or random ones
  *
  * @typedef {object} TrainerOptions

@@ -27,6 +27,7 @@ function put(bytes, at, room, words) {
 }
 
 let caught = false;
+let hasHalf = 0; // the graphics card
 const host = {
   catchSignals() {
     if (!caught) port.postMessage({ catchSignals: true });
@@ -36,10 +37,12 @@ const host = {
   nanoseconds: (bytes, file) => Number((statSync(text(bytes, file), { bigint: true, throwIfNoEntry: false })?.mtimeNs ?? 0n) % 1_000_000_000n),
   hold: (bytes, file) => ask({ hold: text(bytes, file) }).held,
   open(bytes, adapter, power, kernels, at, room) {
-    const { limit, name, error } = ask({ open: { adapter: text(bytes, adapter), powerPreference: text(bytes, power), kernels: text(bytes, kernels) } });
+    const { limit, half, name, error } = ask({ open: { adapter: text(bytes, adapter), powerPreference: text(bytes, power), kernels: text(bytes, kernels) } });
     put(bytes, at, room, error ?? name);
+    hasHalf = Number(half ?? 0);
     return limit ?? 0;
   },
+  half: () => hasHalf,
   play(bytes, gpu, at, words) {
     const { list, data } = copyOf(new Uint32Array(bytes.buffer, at, words), bytes.buffer);
     port.postMessage({ play: gpu, list, data }, [list.buffer, .../** @type {ArrayBuffer[]} */ ([...data.values()].map(({ buffer }) => buffer))]);

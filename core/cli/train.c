@@ -23,6 +23,9 @@ static int train(const train_options *o)
     return code;
 }
 
+/* In the order of fm_precision. */
+static const char *const precisions[] = {"f32", "bf16", "f16", NULL};
+
 static train_options defaults(int preset)
 {
     train_options o = {.preset = preset,
@@ -169,7 +172,9 @@ static bool parse(train_options *o, int argc, char **argv, int *code)
         {"seed", 0, CLI_INTEGER, &o->seed, "N", "of first weights, order, masks and dropout (default 42)", 0,
          4294967295.0, NULL},
         {"precision", 0, CLI_CHOICE, &o->precision, "P",
-         "f32, or bf16: mixed, bf16 products with f32 sums and weights (default f32)", 0, 0, cli_precisions},
+         "f32; bf16: mixed, bf16 products with f32 sums and weights; f16: the same with f16 and scaled gradients, for "
+         "graphics cards that have it (default f32)",
+         0, 0, precisions},
         {"eval-chunks", 0, CLI_INTEGER, &o->eval_chunks, "N",
          "chunks of --data that are set aside and measured on (default 0)", 0, 4e9, NULL},
         {"eval-seed", 0, CLI_INTEGER, &o->eval_seed, "N",

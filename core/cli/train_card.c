@@ -225,8 +225,9 @@ static void add_settings(card *c)
     if (o->line_by_line) fm_buffer_text(out, "- line_by_line: true\n");
     if (o->freeze_embeddings) fm_buffer_text(out, "- frozen: the embeddings\n");
     if (o->freeze_layers) fm_buffer_format(out, "- frozen: the first %lld layers\n", (long long)o->freeze_layers);
-    fm_buffer_format(out, "- precision: %s\n",
-                     t->precision == FM_PRECISION_BF16 ? "bf16 products with f32 sums and weights" : "f32");
+    static const char *const precisions[] = {"f32", "bf16 products with f32 sums and weights",
+                                             "f16 products with f32 sums and weights, and scaled gradients"};
+    fm_buffer_format(out, "- precision: %s\n", precisions[t->precision]);
 }
 
 static void add_training_loss(fm_buffer *out, double loss)

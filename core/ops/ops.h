@@ -43,14 +43,23 @@ typedef struct fm_packing {
 
 /* AdamW (Loshchilov and Hutter 2019) as torch.optim.AdamW computes it; step counts from 1. Gradients are first
  * multiplied by min(1, clip / (norm + 1e-6)) where norm = sqrt(squares[0]); clip 0 is none. Where the norm is not
- * finite nothing is changed. */
+ * finite nothing is changed. scale: what the gradients, and with them the norm, have been multiplied with, which is
+ * undone first; 0 is 1. */
 typedef struct fm_adamw {
     float learning_rate, beta1, beta2, epsilon, weight_decay, clip;
     uint32_t step;
+    float scale;
 } fm_adamw;
 
-/* Of matrix products. bf16: the operands are rounded to it (to nearest, ties to even), products and sums are f32. */
-typedef enum fm_precision { FM_PRECISION_F32, FM_PRECISION_BF16, FM_PRECISIONS } fm_precision;
+/* Of matrix products. bf16: the operands are rounded to it (to nearest, ties to even), products and sums are f32. f16:
+ * the same with the operands of linear and its backward twin alone, on backends that say so (fm_backend); numbers
+ * beyond f16 become its largest, and the next sum_squares() infinite. */
+typedef enum fm_precision {
+    FM_PRECISION_F32,
+    FM_PRECISION_BF16,
+    FM_PRECISIONS, /* of the cpu */
+    FM_PRECISION_F16 = FM_PRECISIONS
+} fm_precision;
 
 typedef enum fm_epilogue { FM_EPILOGUE_NONE, FM_EPILOGUE_GELU } fm_epilogue;
 
@@ -154,6 +163,7 @@ typedef struct fm_ops {
 
 struct fm_backend {
     const fm_ops *ops;
+    bool half; /* multiplies in f16 */
 };
 
 /* Instruction sets: NULL or "auto" takes FILLMASK_ISA from the environment, else the best this machine has.

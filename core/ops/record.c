@@ -190,7 +190,8 @@ static void layer_norm_backward(fm_backend *b, fm_tensor d_x, fm_tensor d_residu
 
 static void precision_of_products(fm_backend *b, fm_precision precision)
 {
-    begin(b, precision == FM_PRECISION_BF16 ? "precision bf16" : "precision f32");
+    static const char *const names[] = {"precision f32", "precision bf16", "precision f16"};
+    begin(b, names[precision]);
     end(b);
 }
 

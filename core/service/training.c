@@ -39,12 +39,14 @@ fm_trainer *service_trainer_of(kept *k)
 typedef enum start { START_MODEL, START_NORMAL, START_NEIGHBOURS } start;
 static const char *const starts[] = {"model", "normal", "neighbours", NULL};
 
+static const char *const precisions[] = {"f32", "f16", NULL};
+
 /* The request's options, with the names and the defaults of the command line. */
 typedef struct settings {
     uint64_t length, batch_size, steps, seed, limit, micro_tokens;
     double epochs, learning_rate, warmup, weight_decay, clip, dropout, mask_rate;
     bool whole_words, line_by_line;
-    int init;
+    int init, precision;
 } settings;
 
 static fm_status read_settings(const call *c, settings *s)
@@ -67,6 +69,7 @@ static fm_status read_settings(const call *c, settings *s)
         {"limit", OPTION_WHOLE, &s->limit, 0, 4e9, NULL},
         {"micro_tokens", OPTION_WHOLE, &s->micro_tokens, 64, 1e6, NULL},
         {"init", OPTION_CHOICE, &s->init, 0, 0, starts},
+        {"precision", OPTION_CHOICE, &s->precision, 0, 0, precisions},
     };
     return service_options(c, members, options, sizeof options / sizeof *options);
 }
@@ -101,6 +104,7 @@ static fm_status plan(const call *c, training *t, const settings *s)
         .epsilon = 1e-8,
         .weight_decay = s->weight_decay,
         .clip = s->clip,
+        .precision = s->precision == 1 ? FM_PRECISION_F16 : FM_PRECISION_F32,
         .dropout = t->config.dropout > 0.0f || t->config.attention_dropout > 0.0f,
         .mask_rate = (float)s->mask_rate,
         .shares = FM_BERT_SHARES,

@@ -30,7 +30,8 @@ static void describe(const fm_trainer *t, fm_buffer *text)
     static const char *const schedules[] = {"linear", "cosine", "constant"};
     fm_buffer_format(text, "schedule %s;masked share %.9g;random share %.9g;", schedules[o->schedule],
                      (double)o->shares.mask, (double)o->shares.random);
-    fm_buffer_format(text, "precision %s;", o->precision == FM_PRECISION_BF16 ? "bf16" : "f32");
+    static const char *const precisions[] = {"f32", "bf16", "f16"};
+    fm_buffer_format(text, "precision %s;", precisions[o->precision]);
     fm_buffer_format(text, "frozen embeddings %d;frozen layers %u;", o->frozen_embeddings, o->frozen_layers);
     fm_buffer_format(text, "%u chunks set aside with seed %u;", o->aside, o->aside_seed);
     fm_buffer_format(text, "limit %u;%llu documents of data, with hash %016llx;", o->limit,

@@ -226,7 +226,9 @@ typedef struct fm_train_options {
     uint64_t warmup;      /* steps of linear warm-up */
     double learning_rate; /* its peak */
     double beta1, beta2, epsilon, weight_decay, clip;
-    fm_precision precision; /* of the products; weights, moments and evaluations are f32 */
+    /* Of the products; weights, moments and evaluations are f32. With f16 gradients are scaled, by 65536 at first and
+     * again after loading; a step in which they go beyond f16 changes nothing, and its norm is infinite. */
+    fm_precision precision;
     bool dropout;
     float mask_rate;
     fm_mask_shares shares;

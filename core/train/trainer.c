@@ -7,6 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of gradients in f16, whose largest number is 65504. */
+#define FIRST_SCALE 65536.0f
+#define MOST_SCALE 16777216.0f
+#define STEPS_TO_RISE 2000
+
 /* ---- creation ---- */
 
 static fm_status check_options(const fm_train_options *o, const fm_config *config, fm_error *err)
@@ -117,6 +122,11 @@ fm_status fm_trainer_create(fm_trainer **trainer, const fm_config *config, const
     *trainer = NULL;
     fm_status status = check_options(options, config, err);
     if (status) return status;
+    if (options->precision == FM_PRECISION_F16 && !backend->half)
+        return fm_fail(
+            err, FM_E_UNSUPPORTED,
+            "Precision f16 is for graphics cards that have it (WebGPU's feature shader-f16), and this training "
+            "is not on one; use f32.");
     if (fm_tokenizer_size(tokenizer) != config->vocab_size)
         return fm_fail(err, FM_E_ARGUMENT, "The tokenizer has %u entries and the model %u; they must be the same.",
                        fm_tokenizer_size(tokenizer), config->vocab_size);
@@ -127,6 +137,7 @@ fm_status fm_trainer_create(fm_trainer **trainer, const fm_config *config, const
     t->backend = backend;
     t->corpus = corpus;
     t->options = *options;
+    t->scale = options->precision == FM_PRECISION_F16 ? FIRST_SCALE : 1.0f;
     t->masking = (fm_masking){
         options->mask_rate, options->whole_words, options->seed, config->vocab_size, fm_tokenizer_special(tokenizer),
         options->shares};
@@ -293,7 +304,7 @@ static fm_status begin_batch(fm_trainer *t, fm_error *err)
     t->tokens += batch->tokens;
     if (batch->masked == 0) return FM_OK; /* nothing to learn from in these chunks */
     fm_run_options run = {.run = FM_RUN_TRAIN,
-                          .scale = (float)(1.0 / (double)t->masked),
+                          .scale = (float)(t->scale / (double)t->masked),
                           .precision = t->options.precision,
                           .dropout = t->options.dropout,
                           .seed = t->options.seed,
@@ -348,6 +359,19 @@ static fm_status end_batch(fm_trainer *t, fm_error *err)
                           : refuse_loss(t, t->next - t->collator.batch.sequences, loss / t->collator.batch.masked, err);
 }
 
+/* After a step of f16, whose gradients would vanish unless they were scaled: half as much after one that was beyond its
+ * numbers and so has changed nothing, twice as much after many that were not (Micikevicius et al. 2018). */
+static void adapt_scale(fm_trainer *t)
+{
+    if (t->options.precision != FM_PRECISION_F16) return;
+    bool made = isfinite(t->squares);
+    t->whole = made ? t->whole + 1 : 0;
+    if (!made && t->scale > 1.0f) t->scale *= 0.5f;
+    if (t->whole < STEPS_TO_RISE) return;
+    t->whole = 0;
+    if (t->scale < MOST_SCALE) t->scale *= 2.0f;
+}
+
 static fm_status end_step(fm_trainer *t, fm_error *err)
 {
     const fm_train_options *o = &t->options;
@@ -357,7 +381,8 @@ static fm_status end_step(fm_trainer *t, fm_error *err)
                        .epsilon = (float)o->epsilon,
                        .weight_decay = (float)o->weight_decay,
                        .clip = (float)o->clip,
-                       .step = (uint32_t)(t->step + 1)};
+                       .step = (uint32_t)(t->step + 1),
+                       .scale = t->scale};
     if (!t->updated) {
         fm_network_update(t->network, &update);
         fm_network_read_squares(t->network, &t->squares);
@@ -376,7 +401,8 @@ static fm_status end_step(fm_trainer *t, fm_error *err)
     t->report.tokens = t->tokens;
     t->report.masked = t->masked;
     t->report.loss = t->masked > 0 ? t->loss / (double)t->masked : 0.0;
-    t->report.norm = sqrt((double)t->squares);
+    t->report.norm = sqrt((double)t->squares) / (double)t->scale;
+    adapt_scale(t);
     t->report.learning_rate = (double)update.learning_rate;
     return FM_OK;
 }

@@ -39,6 +39,8 @@ struct fm_trainer {
     uint32_t first, last, next; /* places in order: the step's chunks, and the first in no micro-batch yet */
     uint64_t masked;
     double loss;
+    float scale;    /* of the gradients: a power of two */
+    uint32_t whole; /* steps since it was changed, all of them made */
     fm_train_report report;
 };
 

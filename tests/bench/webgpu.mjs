@@ -4,7 +4,7 @@
 //
 // DistilBERT's shape with random weights: the forward pass for 1, 8 and 64 texts of 128 tokens, training at 64 x 128
 // tokens a step and what 471 such steps take, three epochs over 10,000 chunks (measured with --whole), matrix products,
-// and how much that is of the GPU's multiply-adds, which a loop in registers tells. Needs Dawn (tools/gpu_setup.sh, or
+// and how much that is of the GPU's multiply-adds, which a loop in registers tells; with f16 where the GPU has it. Needs Dawn (tools/gpu_setup.sh, or
 // FILLMASK_WEBGPU) and a driver for Vulkan, Metal or Direct3D; --small takes a shape that SwiftShader does in a minute,
 // whose figures say nothing of a GPU.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -90,13 +90,14 @@ async function peak({ device }, type) {
   return (groups * 256 * count * 64) / Math.min(...times) / 1e9;
 }
 
+const half = probe.half;
 const most = await peak(probe, 'f32');
 show('multiply-adds in registers, f32', most, 'TFLOP/s');
-if (probe.device.features.has('shader-f16')) show('multiply-adds in registers, f16', await peak(probe, 'f16'), 'TFLOP/s');
+if (half) show('multiply-adds in registers, f16', await peak(probe, 'f16'), 'TFLOP/s');
 probe.close();
 
 /** y (m, n) = x (m, k) w (n, k)^T, and the gradients of x and w, as the core asks for them. */
-async function products(list) {
+async function products(list, precision) {
   const gpu = await Gpu.create(dawn);
   const memory = new WebAssembly.Memory({ initial: 256, maximum: 8192, shared: true });
   const { exports: x } = /** @type {any} */ (await WebAssembly.instantiate(built('test-webgpu.wasm'), imports(memory, undefined, gpu))).instance;
@@ -111,20 +112,22 @@ async function products(list) {
     return (performance.now() - start) / count;
   };
   for (const [m, n, k] of list) {
-    x.bench_make(gpu.limit, m, n, k);
+    x.bench_make(gpu.limit, m, n, k, precision === 'f16');
     for (const gradients of [0, 1]) {
       for (let i = 0; i < 3; i++) await time(1, gradients); // compiles, and finds how much work a submit is to be
       const count = Math.ceil(100 / (await time(1, gradients))), times = [];
       for (let i = 0; i < rounds; i++) times.push(await time(small ? 1 : count, gradients));
       const rate = (2 * (gradients ? 2 : 1) * m * n * k) / Math.min(...times) / 1e9;
-      show(`products, f32, ${m} x ${n} x ${k}${gradients ? ', gradients' : ''}`, rate, 'TFLOP/s', `, ${((100 * rate) / most).toFixed(0)} % of that`);
+      show(`products, ${precision}, ${m} x ${n} x ${k}${gradients ? ', gradients' : ''}`, rate, 'TFLOP/s', `, ${((100 * rate) / most).toFixed(0)} % of f32's in registers`);
     }
   }
   gpu.close();
 }
 
 const { dim, hidden_dim: wide, vocab_size: words } = shape, rows = batch * length;
-await products([[rows, dim, dim], [rows, wide, dim], [rows, dim, wide], [Math.ceil(0.15 * rows), words, dim], [length, dim, dim], [length, wide, dim]]);
+const shapes = [[rows, dim, dim], [rows, wide, dim], [rows, dim, wide], [Math.ceil(0.15 * rows), words, dim], [length, dim, dim], [length, wide, dim]];
+await products(shapes, 'f32');
+if (half) await products(shapes, 'f16');
 
 // ---- the model ----
 
@@ -177,15 +180,18 @@ for (const texts of batches) {
 }
 
 const steps = options.whole ? 471 : Number(options.steps ?? (small ? 1 : 5)) + 1;
-const number = await training(batch, { steps });
-let made = 0, begun = 0;
-while (made < steps) {
-  const { stepped } = await client.call('train_advance', { training: number, milliseconds: 1e5 });
-  if (!stepped) continue;
-  if (++made === 1) begun = performance.now(); // the first one compiles kernels
+for (const precision of half ? ['f32', 'f16'] : ['f32']) {
+  const number = await training(batch, { steps, precision });
+  let made = 0, begun = 0;
+  while (made < steps) {
+    const { stepped } = await client.call('train_advance', { training: number, milliseconds: 1e5 });
+    if (!stepped) continue;
+    if (++made === 1) begun = performance.now(); // the first one compiles kernels
+  }
+  const seconds = (performance.now() - begun) / 1000 / (steps - 1);
+  await client.call('close', { number });
+  show(`training, ${batch} x ${length} tokens a step, ${precision}, dropout`, (batch * length) / seconds, 'tokens/s');
+  show(`471 steps${options.whole ? '' : ', as these are'}, ${precision}`, 471 * seconds, 's');
 }
-const seconds = (performance.now() - begun) / 1000 / (steps - 1);
-show(`training, ${batch} x ${length} tokens a step, f32, dropout`, (batch * length) / seconds, 'tokens/s');
-show(`471 steps${options.whole ? '' : ', as these are'}`, 471 * seconds, 's');
 if (options.json) console.log(JSON.stringify({ adapter, small: Boolean(small), figures }, null, 2));
 process.exit(0);

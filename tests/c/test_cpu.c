@@ -1020,7 +1020,7 @@ static void check_adamw(rig *r)
     for (size_t i = 0; i < N; i++) sum += (double)g.x[i] * g.x[i];
     for (uint32_t step = 1; step <= 4; step++) {
         /* Steps with clipping that bites, that does not, and none; with and without decay. */
-        fm_adamw o = {1e-2f / (float)step, 0.9f, 0.999f, 1e-8f, step % 2 ? 0.1f : 0.0f, 0.0f, step};
+        fm_adamw o = {1e-2f / (float)step, 0.9f, 0.999f, 1e-8f, step % 2 ? 0.1f : 0.0f, 0.0f, step, 0.0f};
         o.clip = step == 1 ? 2.0f : step == 2 ? 1e6f : step == 3 ? 0.5f : 0.0f;
         double norm = sqrt(sum), gain = o.clip > 0.0f && o.clip < norm ? o.clip / (norm + 1e-6) : 1.0;
         double beta1 = o.beta1, beta2 = o.beta2, rate = o.learning_rate;
@@ -1043,7 +1043,7 @@ static void check_adamw(rig *r)
 
     /* Where the norm is not finite, nothing changes, with or without clipping. */
     static const float bad[] = {NAN, INFINITY, 1e25f};
-    fm_adamw o = {1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 1.0f, 5};
+    fm_adamw o = {1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 1.0f, 5, 0.0f};
     for (size_t i = 0; i < 6; i++) {
         g.x[N / 2] = bad[i % 3];
         o.clip = i < 3 ? 1.0f : 0.0f;

@@ -404,7 +404,7 @@ static void check_steps(const char *set, int threads)
         double loss = run(r, &golden.batch, &options) / golden.batch.masked;
         if (!(fabs(loss - losses[step]) <= LOSS_WITHIN))
             fail_msg("%s, %d threads: loss %u is %.9g, PyTorch's %.9g", set, threads, step, loss, losses[step]);
-        fm_adamw adamw = {rates[step], 0.9f, 0.999f, 1e-8f, 0.01f, 1.0f, step + 1};
+        fm_adamw adamw = {rates[step], 0.9f, 0.999f, 1e-8f, 0.01f, 1.0f, step + 1, 0.0f};
         fm_network_update(r.network, &adamw);
         sum_of_rates += rates[step];
     }
@@ -447,7 +447,7 @@ static void threads_do_not_change_a_bit(void **state)
     fixture wide = wide_fixture();
     size_t bytes = wide.parameters.elements * sizeof(float);
     fm_run_options options = dropping_of(&wide);
-    fm_adamw adamw = {1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1.0f, 1};
+    fm_adamw adamw = {1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1.0f, 1, 0.0f};
     for (const char *const *set = fm_cpu_instruction_sets(); *set; set++) {
         float *first[4] = {NULL};
         double first_loss = 0.0;
@@ -838,7 +838,7 @@ static void a_bad_gradient_changes_nothing(void **state)
     /* The last is finite, but its square is not. */
     static const float bad[] = {NAN, INFINITY, -INFINITY, 1e25f};
     size_t elements = golden.parameters.elements;
-    fm_adamw adamw = {1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1.0f, 1};
+    fm_adamw adamw = {1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1.0f, 1, 0.0f};
     rig r = open_rig(&golden, NULL, 2, true);
     fm_run_options options = training_of(&golden);
     run(r, &golden.batch, &options);

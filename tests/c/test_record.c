@@ -59,7 +59,7 @@ static void training_step(fm_backend *b)
     network_on(b, &network, &parameters, true);
     fm_network_zero_gradients(network);
     run(network, &(fm_run_options){.run = FM_RUN_TRAIN, .scale = 0.25f, .dropout = true, .seed = 1, .step = 1});
-    fm_network_update(network, &(fm_adamw){1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1.0f, 1});
+    fm_network_update(network, &(fm_adamw){1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1.0f, 1, 0.0f});
     float results[6], squares;
     fm_network_read_losses(network, results);
     fm_network_read_squares(network, &squares);

@@ -17,7 +17,7 @@ for (const name of names) {
     const module = new WebAssembly.Module(built(name));
     const imports = WebAssembly.Module.imports(module).map((i) => `${i.kind} ${i.module}.${i.name}`);
     assert.deepEqual(imports.sort(), [
-      ...['emscripten_notify_memory_growth', 'gpu_close', 'gpu_finish', 'gpu_play', 'now', 'print_number', 'progress', 'read_number'].map((name) => `function env.${name}`),
+      ...['emscripten_notify_memory_growth', 'gpu_close', 'gpu_finish', 'gpu_half', 'gpu_play', 'now', 'print_number', 'progress', 'read_number'].map((name) => `function env.${name}`),
       'memory env.memory',
     ]);
     // Emscripten and wasm-merge add these on their own account.

@@ -8,6 +8,9 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 export const dawn = join(root, 'build-dawn/node_modules/webgpu/index.js');
 export const driver = ['/usr/lib/chromium/vk_swiftshader_icd.json', '/usr/lib64/chromium-browser/vk_swiftshader_icd.json'].find(existsSync);
 
+/** Mesa's GPU in software, which has the f16 that SwiftShader lacks: the file that tells the Vulkan loader of it. */
+export const lavapipe = join(root, 'build-dawn/lavapipe.json');
+
 const wasm = (name) => join(process.env.FILLMASK_WASM ?? join(root, 'build-wasm'), name);
 
 /** A file of the WebAssembly build: its bytes, its URL. */

@@ -17,6 +17,7 @@ export async function operations(gpu, wasm) {
   gpu.kernels = text(x.api_kernels());
   const cases = new Map(); // what they are called: their number, and the bytes that a binding may have
   for (let i = 0, name; (name = text(x.test_name(i))); i++) {
+    if (name.startsWith('half') && !gpu.half) continue;
     cases.set(name, [i, gpu.limit]);
     if (x.test_limit(i)) cases.set(`${name}, split`, [i, x.test_limit(i)]);
   }

@@ -152,6 +152,7 @@ test('a GPU that is lost is left, and what it trained says so', { skip: noGpu },
   const { number: model } = await client.call('open', { source });
   const corpus = await client.call('corpus', { model });
   await client.call('corpus_add', { corpus, texts: documents });
+  await assert.rejects(client.call('train', { model, corpus, ...options, precision: 'f16' }), { code: 'E_UNSUPPORTED', message: /shader-f16/ });
   const { training } = await client.call('train', { model, corpus, ...options });
   const before = await client.call('fill', { model, texts: [text] });
   device.destroy();

@@ -33,6 +33,7 @@ static struct rig {
     const fm_ops *ops;
     uint32_t seed;
     size_t used;
+    bool half; /* random numbers are those of f16 */
     comparison list[128];
     size_t count;
 } rig;
@@ -53,11 +54,19 @@ static fm_tensor tensor(fm_type type, uint32_t rows, uint32_t cols)
     return x;
 }
 
+/* To eleven bits, as f16 has; random numbers are far from its ends. */
+static float rounded(float x)
+{
+    float up = x * 8193.0f;
+    return up - (up - x);
+}
+
 static float *random_numbers(size_t count, float scale)
 {
     float *x = memory(count);
     fm_random random = fm_random_seeded(++rig.seed, 7);
     for (size_t i = 0; i < count; i++) x[i] = scale * fm_random_normal(&random) + 0.1f * scale;
+    for (size_t i = 0; i < count && rig.half; i++) x[i] = rounded(x[i]);
     return x;
 }
 
@@ -151,6 +160,30 @@ static void case_large_linear(void)
     linear_case(9, 66, 260, false, false, false);
     linear_case(650, 610, 9, true, false, false);
     linear_case(1281, 1200, 6, true, false, false);
+}
+
+/* Products of f16 whose operands are numbers of it: as exact as those of f32. */
+static void case_half_linear(void)
+{
+    rig.half = true;
+    rig.ops->precision(rig.b, FM_PRECISION_F16);
+    linear_case(17, 65, 33, true, true, true);
+    linear_case(64, 128, 128, true, true, true);
+    linear_case(1281, 1200, 6, true, false, false);
+}
+
+/* And that operands are rounded: 1 + 2^-12, which f16 takes for 1, and 1 + 2^-10, which it has. */
+static void case_half_rounding(void)
+{
+    float from[17], to[17], one = 1.0f;
+    for (int i = 0; i < 17; i++) from[i] = to[i] = 1.0f + (float)i / 1024.0f;
+    from[0] += 1.0f / 4096.0f;
+    fm_tensor x = tensor(FM_F32, 17, 1), w = tensor(FM_F32, 1, 1), y = tensor(FM_F32, 17, 1);
+    rig.ops->precision(rig.b, FM_PRECISION_F16);
+    rig.ops->write(rig.b, x, rig.side == 0 ? to : from);
+    rig.ops->write(rig.b, w, &one);
+    rig.ops->linear(rig.b, y, x, w, FM_NO_TENSOR, FM_EPILOGUE_NONE, FM_NO_TENSOR);
+    expect("y", y, 0.0f);
 }
 
 static void case_embedding(void)
@@ -296,6 +329,13 @@ static void case_deep_linear_backward(void)
     linear_backward_case(2100, 36, 64, false);
 }
 
+static void case_half_linear_backward(void)
+{
+    rig.half = true;
+    rig.ops->precision(rig.b, FM_PRECISION_F16);
+    linear_backward_case(70, 65, 36, false);
+}
+
 static void case_gelu_backward(void)
 {
     fm_tensor d = numbers(21, 77), pre = scaled(21, 77, 3.0f);
@@ -343,7 +383,7 @@ static void case_squares(void)
 /* square: of the norm; infinite means that nothing may change. */
 static void adamw_case(uint32_t count, float square, float clip, uint32_t step)
 {
-    const fm_adamw options = {1e-2f, 0.9f, 0.999f, 1e-8f, 0.01f, clip, step};
+    const fm_adamw options = {1e-2f, 0.9f, 0.999f, 1e-8f, 0.01f, clip, step, 0.0f};
     fm_tensor p = numbers(1, count), g = numbers(1, count), m = numbers(1, count), v = tensor(FM_F32, 1, count);
     fm_tensor squares = tensor(FM_F32, 1, 1);
     float *from = random_numbers(count, 1.0f);
@@ -364,6 +404,24 @@ static void case_adamw(void)
     adamw_case(5000, 100.0f, 0.0f, 1000);
     adamw_case(300, INFINITY, 1.0f, 3);
     adamw_case(300, NAN, 1.0f, 3);
+}
+
+/* A product beyond f16 makes the next norm infinite, and none after that, so that one step changes nothing. */
+static void case_half_overflow(void)
+{
+    const fm_adamw options = {1e-2f, 0.9f, 0.999f, 1e-8f, 0.01f, 1.0f, 3, 1024.0f};
+    fm_tensor y = numbers(5, 7), x = scaled(5, 9, 1e5f), w = numbers(7, 9), squares = tensor(FM_F32, 1, 1);
+    rig.ops->precision(rig.b, FM_PRECISION_F16);
+    rig.ops->linear(rig.b, y, x, w, FM_NO_TENSOR, FM_EPILOGUE_NONE, FM_NO_TENSOR);
+    for (int step = 0; step < 2; step++) {
+        fm_tensor p = numbers(1, 300), g = scaled(1, 300, 1024.0f), m = numbers(1, 300), v = tensor(FM_F32, 1, 300);
+        rig.ops->sum_squares(rig.b, squares, g);
+        if (step == 0 && rig.side == 0) rig.ops->write(rig.b, squares, &(float){INFINITY});
+        rig.ops->adamw(rig.b, p, g, m, v, squares, &options);
+        expect("parameter", p, 1e-6f);
+        expect("first", m, 1e-6f);
+        expect("second", v, 1e-6f);
+    }
 }
 
 /* ---- a network ---- */
@@ -439,7 +497,7 @@ static void case_training(void)
     fm_network *network = make_network(&parameters, &room);
     size_t elements = (size_t)parameters.elements;
     for (uint32_t step = 0; step < 10; step++) {
-        const fm_adamw options = {1e-3f, 0.9f, 0.999f, EPSILON, 0.01f, 1.0f, step + 1};
+        const fm_adamw options = {1e-3f, 0.9f, 0.999f, EPSILON, 0.01f, 1.0f, step + 1, 0.0f};
         fm_network_zero_gradients(network);
         run_network(network, step, FM_RUN_TRAIN);
         if (step == 0) {
@@ -456,6 +514,33 @@ static void case_training(void)
     fm_network_read_state(network, FM_STATE_VALUES, expect_memory("weights", elements, 1e-4f));
 }
 
+/* Beside f32: gradients, losses and weights of three steps with scaled gradients. */
+static void case_half_training(void)
+{
+    const fm_room room = {TOKENS, SEQUENCES, MASKED, true};
+    fm_parameters parameters;
+    fm_network *network = make_network(&parameters, &room);
+    size_t elements = (size_t)parameters.elements;
+    for (uint32_t step = 0; step < 3; step++) {
+        const fm_adamw options = {1e-3f, 0.9f, 0.999f, EPSILON, 0.01f, 1.0f, step + 1, 1024.0f};
+        fm_batch batch = make_batch(step);
+        const fm_run_options run = {.run = FM_RUN_TRAIN,
+                                    .scale = 1024.0f / MASKED,
+                                    .precision = FM_PRECISION_F16,
+                                    .dropout = true,
+                                    .seed = 9,
+                                    .step = step};
+        fm_network_zero_gradients(network);
+        if (fm_network_begin(network, &batch, &run, NULL)) __builtin_trap();
+        while (fm_network_advance(network)) continue;
+        if (step == 0) fm_network_read_state(network, FM_STATE_GRADIENTS, expect_memory("gradients", elements, 1e-2f));
+        fm_network_read_losses(network, expect_memory("losses", 2 * MASKED, 2e-2f));
+        fm_network_update(network, &options);
+    }
+    fm_network_read_state(network, FM_STATE_VALUES, expect_memory("weights", elements, 5e-3f));
+}
+
+/* Those whose names begin with "half" need a GPU with f16. */
 static const struct test {
     const char *name;
     void (*run)(void);
@@ -477,7 +562,12 @@ static const struct test {
              {"sum_squares", case_squares, 8192},
              {"adamw", case_adamw, 8192},
              {"network", case_network, 0},
-             {"training", case_training, 0}};
+             {"training", case_training, 0},
+             {"half linear", case_half_linear, 0},
+             {"half rounding", case_half_rounding, 0},
+             {"half linear_backward", case_half_linear_backward, 0},
+             {"half overflow", case_half_overflow, 0},
+             {"half training", case_half_training, 0}};
 
 /* ---- for the host ---- */
 
@@ -503,6 +593,7 @@ void test_run(size_t index, uint32_t limit)
         rig.ops = rig.b->ops;
         rig.seed = 0;
         rig.used = 0;
+        rig.half = false;
         tests[index].run();
         if (rig.side == 0 && rig.ops->finish(rig.b, &err)) __builtin_trap();
     }
@@ -510,12 +601,13 @@ void test_run(size_t index, uint32_t limit)
 
 /* For tests/bench/webgpu.mjs: y (m, n) = x (m, k) w (n, k)^T, or, of that, the gradients of x and w; `times` of them. y
  * is read, so that bench_check() tells when all are done. */
-void bench_make(uint32_t limit, uint32_t m, uint32_t n, uint32_t k)
+void bench_make(uint32_t limit, uint32_t m, uint32_t n, uint32_t k, bool half)
 {
     memset(&rig, 0, sizeof rig);
     if (fm_webgpu_create(&rig.backends[1], limit, false, NULL)) __builtin_trap();
     rig.b = rig.backends[1];
     rig.ops = rig.b->ops;
+    rig.ops->precision(rig.b, half ? FM_PRECISION_F16 : FM_PRECISION_F32);
     bench[0] = tensor(FM_F32, m, n);
     bench[1] = tensor(FM_F32, m, k);
     bench[2] = tensor(FM_F32, n, k);

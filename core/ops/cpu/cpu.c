@@ -155,7 +155,7 @@ static void zero(fm_backend *b, fm_tensor x)
 
 static void set_precision(fm_backend *b, fm_precision precision)
 {
-    ((cpu *)b)->precision = precision;
+    ((cpu *)b)->precision = precision == FM_PRECISION_F16 ? FM_PRECISION_F32 : precision;
 }
 
 /* The packed form of an imported matrix, made at its first use; NULL for others, or without memory for it. */

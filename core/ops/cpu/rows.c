@@ -375,7 +375,8 @@ void cpu_adamw(fm_backend *b, fm_tensor parameter, fm_tensor gradient, fm_tensor
                fm_tensor squares, const fm_adamw *options)
 {
     cpu *c = (cpu *)b;
-    float norm_of_all = sqrtf(*cpu_floats(c, squares));
+    float unscale = options->scale > 0.0f ? 1.0f / options->scale : 1.0f;
+    float norm_of_all = sqrtf(*cpu_floats(c, squares)) * unscale;
     if (!isfinite(norm_of_all)) return;
     float gain = options->clip > 0.0f ? options->clip / (norm_of_all + 1e-6f) : 1.0f;
     update u = {c,
@@ -385,7 +386,7 @@ void cpu_adamw(fm_backend *b, fm_tensor parameter, fm_tensor gradient, fm_tensor
                 cpu_floats(c, second),
                 cpu_floats(c, gradient),
                 options,
-                gain < 1.0f ? gain : 1.0f,
+                unscale * (gain < 1.0f ? gain : 1.0f),
                 (float)(options->learning_rate / (1.0 - power(options->beta1, options->step))),
                 (float)(1.0 / sqrt(1.0 - power(options->beta2, options->step)))};
     fm_pool_run(c->pool, chunks_of(u.elements, SPAN), update_task, &u);

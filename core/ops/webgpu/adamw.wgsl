@@ -1,6 +1,7 @@
 // adamw.wgsl - the step of fm_adamw. squares is the square of the gradients' norm; where it is not finite, as its bits
 // tell, nothing is changed.
-// params: elements, clip, beta1, beta2, epsilon, step size, root, decay (core/ops/cpu/kernels.h).
+// params: elements, clip, beta1, beta2, epsilon, step size, root, decay (core/ops/cpu/kernels.h), what undoes the scale
+// of gradients and norm.
 @group(0) @binding(1) var<storage, read_write> p: array<f32>;
 @group(0) @binding(2) var<storage, read_write> m: array<f32>;
 @group(0) @binding(3) var<storage, read_write> v: array<f32>;
@@ -13,8 +14,8 @@ fn main(@builtin(workgroup_id) at: vec3u, @builtin(num_workgroups) count: vec3u,
   let i = group(at, count) * 256 + thread;
   let bits = squares[first(5)];
   if (i >= param(0) || (bits & 0x7f800000) == 0x7f800000) { return; }
-  var gain = 1.0;
-  if (number(1) > 0) { gain = min(1, number(1) / (sqrt(bitcast<f32>(bits)) + 1e-6)); }
+  var gain = number(8);
+  if (number(1) > 0) { gain *= min(1, number(1) / (sqrt(bitcast<f32>(bits)) * number(8) + 1e-6)); }
   let gradient = g[first(4) + i] * gain;
   let mean = m[first(2) + i] + (gradient - m[first(2) + i]) * (1 - number(2));
   let square = v[first(3) + i] * number(3) + gradient * gradient * (1 - number(3));

@@ -226,8 +226,9 @@ void gpu_sum_squares(fm_backend *b, fm_tensor squares, fm_tensor x)
     gpu_run run = {0};
     gpu_bind(&run, squares);
     gpu_bind(&run, gpu_span(partial, 0, parts));
+    if (g->overflow) gpu_bind(&run, gpu_overflow(g));
     gpu_word(&run, parts);
-    gpu_go(g, &run, GPU_SQUARES, 1, 1, 1, 1, (double)parts);
+    gpu_go(g, &run, GPU_SQUARES, g->overflow ? 3 : 1, 1, 1, 1, (double)parts);
 }
 
 /* By squaring: the tables of pow() would be a noticeable part of a WebAssembly module. */
@@ -260,6 +261,7 @@ void gpu_adamw(fm_backend *b, fm_tensor parameter, fm_tensor gradient, fm_tensor
         gpu_float(&run, (float)(o->learning_rate / (1.0 - power(o->beta1, o->step))));
         gpu_float(&run, (float)(1.0 / sqrt(1.0 - power(o->beta2, o->step))));
         gpu_float(&run, 1.0f - o->learning_rate * o->weight_decay);
+        gpu_float(&run, o->scale > 0.0f ? 1.0f / o->scale : 1.0f);
         gpu_go(g, &run, GPU_ADAMW, 0, cut(count, 256), 1, 1, 16.0 * count);
     }
 }

@@ -100,7 +100,16 @@ static void end_of_product(gpu_run *run, fm_tensor y, fm_tensor bias, fm_tensor 
 
 static void multiply_block(gpu *g, const gpu_product *p, const block *at)
 {
-    enum { TURN_A = 1, PLAIN_B = 2, TILE = 4, A_IN_FOURS = 16, B_IN_FOURS = 32, INT8 = 64, Y_IN_FOURS = 128 };
+    enum {
+        TURN_A = 1,
+        PLAIN_B = 2,
+        TILE = 4,
+        A_IN_FOURS = 16,
+        B_IN_FOURS = 32,
+        INT8 = 64,
+        Y_IN_FOURS = 128,
+        HALF = 256
+    };
     bool integers = p->b.type == FM_I8;
     uint32_t which = choose_tile(at), parts = parts_of(&tiles[which], at);
     if ((uint64_t)parts * at->rows * at->cols * 4 > g->limit) parts = 1;
@@ -118,7 +127,8 @@ static void multiply_block(gpu *g, const gpu_product *p, const block *at)
                        (gpu_in_fours(a, first_a) ? A_IN_FOURS : 0) |
                        (integers                   ? INT8
                         : gpu_in_fours(b, first_b) ? B_IN_FOURS
-                                                   : 0);
+                                                   : 0) |
+                       (g->half ? HALF : 0);
     gpu_run run = {0};
     block part = *at;
     fm_tensor sums = FM_NO_TENSOR;
@@ -133,6 +143,7 @@ static void multiply_block(gpu *g, const gpu_product *p, const block *at)
     }
     gpu_bind(&run, a);
     gpu_bind(&run, b);
+    if (g->half) gpu_bind(&run, gpu_overflow(g));
     gpu_word(&run, at->depth);
     gpu_word(&run, p->a.cols);
     gpu_word(&run, p->b.cols);

@@ -14,6 +14,8 @@ extern void gpu_play(uintptr_t gpu, const uint32_t *list, size_t words);
  */
 extern int gpu_finish(uintptr_t gpu, char *text, size_t room);
 extern void gpu_close(uintptr_t gpu);
+/* Whether kernels may use f16. */
+extern int gpu_half(void);
 
 /* ---- the list ---- */
 
@@ -286,10 +288,16 @@ bool gpu_in_fours(fm_tensor x, uint32_t column)
 
 /* ---- the backend ---- */
 
+fm_tensor gpu_overflow(const gpu *g)
+{
+    return (fm_tensor){g->overflow, FM_U32, 1, g->overflow ? 1 : 0, 0};
+}
+
 static void set_precision(fm_backend *b, fm_precision precision)
 {
-    (void)b;
-    (void)precision; /* products are f32, which is no less than what was asked for */
+    gpu *g = (gpu *)b;
+    g->half = precision == FM_PRECISION_F16 && b->half; /* else f32, which is no less than what was asked for */
+    if (g->half && !g->overflow) create(b, 1, &g->overflow, &g->first_error);
 }
 
 static void destroy(fm_backend *b)
@@ -335,6 +343,7 @@ fm_status fm_webgpu_create(fm_backend **backend, uint32_t limit, bool waits, fm_
     if (!g) return fm_fail_memory(err, sizeof *g, "the webgpu backend");
     g->ops = table;
     g->ops.later = !waits;
+    g->backend.half = gpu_half() != 0;
     g->backend.ops = &g->ops;
     g->limit = limit;
     *backend = &g->backend;

@@ -66,6 +66,8 @@ typedef struct gpu {
     uint32_t next;  /* buffer number */
     uint32_t scratch[GPU_SCRATCHES];
     size_t scratch_size[GPU_SCRATCHES]; /* elements */
+    bool half;                          /* products are of f16 */
+    uint32_t overflow; /* a word that is not 0 if one of their operands was beyond it; 0 before the first */
     fm_error first_error;
 } gpu;
 
@@ -108,6 +110,8 @@ uint32_t gpu_rows_at_once(const gpu *g, uint32_t cols);
 fm_tensor gpu_part(fm_tensor x, uint32_t row, uint32_t rows);
 /* Elements as one row, from one of them on. */
 fm_tensor gpu_span(fm_tensor x, size_t start, size_t elements);
+/* The word that tells of operands beyond f16, or no tensor if no product was of f16 yet. */
+fm_tensor gpu_overflow(const gpu *g);
 const fm_dropout *gpu_active(const fm_dropout *dropout);
 /* Whether rows can be taken four numbers at a time from a column on. */
 bool gpu_in_fours(fm_tensor x, uint32_t column);
