@@ -227,7 +227,8 @@ static void add_settings(card *c)
     if (o->freeze_layers) fm_buffer_format(out, "- frozen: the first %lld layers\n", (long long)o->freeze_layers);
     static const char *const precisions[] = {"f32", "bf16 products with f32 sums and weights",
                                              "f16 products with f32 sums and weights, and scaled gradients"};
-    fm_buffer_format(out, "- precision: %s\n", precisions[t->precision]);
+    bool plain = run->backend != run->cpu && t->precision == FM_PRECISION_BF16; /* graphics cards have no bf16 */
+    fm_buffer_format(out, "- precision: %s\n", precisions[plain ? FM_PRECISION_F32 : t->precision]);
 }
 
 static void add_training_loss(fm_buffer *out, double loss)

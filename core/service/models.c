@@ -124,6 +124,10 @@ fm_status service_convert(call *c)
     fm_model *m = k->item;
     fm_buffer_text(c->answer, "null");
     if (m->weights.stored == types[type]) return FM_OK;
+    if (types[type] == FM_STORED_F32 && m->weights.stored != FM_STORED_I8) { /* it is computed in f32 as it is */
+        m->weights.stored = FM_STORED_F32;
+        return FM_OK;
+    }
     status = fm_weights_floats(&m->weights, &m->parameters, c->err);
     if (!status) status = fm_weights_build(&data, &size, &m->parameters, m->weights.values, types[type], c->err);
     fm_model_drop_floats(m);
