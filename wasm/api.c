@@ -186,13 +186,13 @@ void *api_save(uint32_t number, int type)
 void *api_checkpoint(uint32_t number)
 {
     uint8_t *data;
-    fm_trainer *t = have_service() ? fm_service_trainer(service, number, &problem) : NULL;
+    fm_trainer *t = have_service() ? fm_service_trainer(service, number, false, &problem) : NULL;
     return t && !fm_checkpoint_build(t, &data, &result_size, &problem) ? data : NULL;
 }
 
 int api_resume(uint32_t number, const void *data, size_t size)
 {
-    fm_trainer *t = have_service() ? fm_service_trainer(service, number, &problem) : NULL;
+    fm_trainer *t = have_service() ? fm_service_trainer(service, number, true, &problem) : NULL;
     return t && !fm_checkpoint_read(t, data, size, &problem);
 }
 

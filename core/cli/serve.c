@@ -1,6 +1,6 @@
 /* serve.c - `fillmask serve --stdio`: requests as lines of JSON on standard input, answers as lines on standard output,
- * for programs that keep models open. What requests mean is core/service's business, but for opening and saving models,
- * which need files. */
+ * for programs that keep models open. What requests mean is core/service's business, but for opening and saving models
+ * and checkpoints, which need files. */
 #include "cli/cli.h"
 
 #include <cjson/cJSON.h>
@@ -170,7 +170,7 @@ static fm_status save_model(server *s, const cJSON *request, fm_buffer *answer, 
 
 /* {"training": NUMBER, "path": FILE}: writes its checkpoint, or lets it go on from one. */
 static fm_status with_checkpoint(server *s, const cJSON *request, fm_buffer *answer,
-                                 fm_status (*work)(fm_trainer *, const char *, fm_error *), fm_error *err)
+                                 fm_status (*work)(fm_trainer *, const char *, fm_error *), bool changes, fm_error *err)
 {
     static const char *const members[] = {"id", "op", "training", "path", NULL};
     const cJSON *path = cJSON_GetObjectItemCaseSensitive(request, "path");
@@ -180,19 +180,19 @@ static fm_status with_checkpoint(server *s, const cJSON *request, fm_buffer *ans
         status = fm_fail(err, FM_E_ARGUMENT, "path must be the name of a checkpoint's file, as a text.");
     if (status) return status;
     if (!fm_json_u64(cJSON_GetObjectItemCaseSensitive(request, "training"), &number) || number > UINT32_MAX) number = 0;
-    fm_trainer *t = fm_service_trainer(s->service, (uint32_t)number, err);
+    fm_trainer *t = fm_service_trainer(s->service, (uint32_t)number, changes, err);
     fm_buffer_text(answer, "null");
     return t ? work(t, path->valuestring, err) : err->status;
 }
 
 static fm_status save_checkpoint(server *s, const cJSON *request, fm_buffer *answer, fm_error *err)
 {
-    return with_checkpoint(s, request, answer, fm_checkpoint_save, err);
+    return with_checkpoint(s, request, answer, fm_checkpoint_save, false, err);
 }
 
 static fm_status resume(server *s, const cJSON *request, fm_buffer *answer, fm_error *err)
 {
-    return with_checkpoint(s, request, answer, fm_checkpoint_load, err);
+    return with_checkpoint(s, request, answer, fm_checkpoint_load, true, err);
 }
 
 /* ---- requests ---- */

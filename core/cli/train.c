@@ -85,6 +85,10 @@ static int check(const train_options *o)
         return cli_usage_error("train", "Give either --eval-data or --eval-chunks.");
     if (o->eval_chunks > 0 && o->lengths)
         return cli_usage_error("train", "--eval-chunks needs chunks of one length; leave out --lengths.");
+    if (o->eval_chunks > 0 && o->line_by_line)
+        return cli_usage_error(
+            "train", "--eval-chunks, which --preset imdb has, needs joined documents; with --line-by-line give "
+                     "--eval-chunks 0 or leave it out.");
     if (o->mask_share + o->random_share > 1.0)
         return cli_usage_error("train", "--mask-share %g and --random-share %g are more than 1 together.",
                                o->mask_share, o->random_share);

@@ -1,4 +1,4 @@
-/* convert.h - loops between f32 and the number types of files, for weights.c. Not a door: nobody else includes it. */
+/* convert.h - loops between f32 and the number types of files, for core/model and its tests. Not a door. */
 #ifndef FM_MODEL_CONVERT_H
 #define FM_MODEL_CONVERT_H
 

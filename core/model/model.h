@@ -143,7 +143,7 @@ typedef struct fm_weights {
 fm_status fm_weights_load(fm_weights *weights, const fm_parameters *parameters, fm_safetensors *file, const char *name,
                           fm_error *err);
 /* The same from a file that comes in parts, cut anywhere, and that nobody keeps: each row of a matrix goes to the
- * backend, which holds it as it computes with it, so that a model never takes more memory than that and two rows. */
+ * backend, which holds it as it computes with it, so that the file is never in memory as a whole. */
 typedef struct fm_weights_stream fm_weights_stream;
 /* int8: matrices that are stored otherwise are rounded, as FM_STORED_I8 stores them. */
 fm_status fm_weights_stream_open(fm_weights_stream **stream, const fm_parameters *parameters, fm_backend *holder,

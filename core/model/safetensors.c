@@ -1,6 +1,6 @@
 /* safetensors.c - reads and writes safetensors files: 8 bytes of header length, a JSON header, the tensors' bytes.
  * Every offset and size is checked once, on opening, so that later code may trust them. What the names mean is the
- * business of weights.c. */
+ * business of sources.c. */
 #include "model/model.h"
 
 #include <cjson/cJSON.h>

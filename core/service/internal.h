@@ -137,6 +137,7 @@ fm_status service_evaluate_advance(call *c);
 void service_close_corpus(void *item);
 void service_close_training(void *item);
 fm_trainer *service_trainer_of(kept *k);
+bool service_is_evaluated(const fm_service *service, uint32_t number);
 void service_close_evaluation(void *item);
 
 #endif

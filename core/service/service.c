@@ -148,11 +148,13 @@ fm_model *fm_service_model(const fm_service *service, uint32_t number, fm_error 
     return NULL;
 }
 
-fm_trainer *fm_service_trainer(const fm_service *service, uint32_t number, fm_error *err)
+fm_trainer *fm_service_trainer(const fm_service *service, uint32_t number, bool changes, fm_error *err)
 {
     kept *k = find_number(service, number);
-    if (k && k->kind == KIND_TRAINING) return service_trainer_of(k);
-    fm_fail(err, FM_E_ARGUMENT, "There is no training %u; it was closed.", number);
+    bool found = k && k->kind == KIND_TRAINING;
+    if (found && !(changes && service_is_evaluated(service, number))) return service_trainer_of(k);
+    if (found) fm_fail(err, FM_E_ARGUMENT, "The training is being evaluated; wait until that is done.");
+    else fm_fail(err, FM_E_ARGUMENT, "There is no training %u; it was closed.", number);
     return NULL;
 }
 

@@ -73,8 +73,8 @@ fm_status fm_service_add_tokenizer(fm_service *service, fm_tokenizer *tokenizer,
 fm_status fm_service_push_random(fm_model *model, fm_error *err);
 /* NULL and an error if there is none of this number. */
 fm_model *fm_service_model(const fm_service *service, uint32_t number, fm_error *err);
-/* Likewise, of a training, for its checkpoints. */
-fm_trainer *fm_service_trainer(const fm_service *service, uint32_t number, fm_error *err);
+/* Likewise, of a training, for its checkpoints; one that changes it is refused while it is evaluated. */
+fm_trainer *fm_service_trainer(const fm_service *service, uint32_t number, bool changes, fm_error *err);
 
 /* Lets a backend compute for a model, NULL for the cpu; it is gone on failure. What trains or is evaluated is closed.
  */

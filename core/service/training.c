@@ -179,7 +179,7 @@ static void add_number(fm_buffer *out, const char *name, double value)
 }
 
 /* An evaluation of a training has its network until it is closed. */
-static bool is_evaluated(const fm_service *service, uint32_t number)
+bool service_is_evaluated(const fm_service *service, uint32_t number)
 {
     for (size_t i = 0; i < service->count; i++)
         if (service->list[i].kind == KIND_EVALUATION && service->list[i].needs[0] == number) return true;
@@ -217,7 +217,7 @@ fm_status service_train_advance(call *c)
     kept *k = service_find(c, "training", KIND_TRAINING);
     fm_status status = k ? service_options(c, members, options, 1) : c->err->status;
     if (status) return status;
-    if (is_evaluated(c->service, k->number))
+    if (service_is_evaluated(c->service, k->number))
         return fm_fail(c->err, FM_E_ARGUMENT, "The training is being evaluated; wait until that is done.");
     training *t = k->item;
     bool stepped = false;
@@ -305,6 +305,8 @@ fm_status service_evaluate(call *c)
     fm_status status = corpus ? service_options(c, members, options, 2) : c->err->status;
     if (status) return status;
     training *t = of_training ? k->item : NULL;
+    if (t && fm_trainer_in_step(t->trainer))
+        return fm_fail(c->err, FM_E_ARGUMENT, "A step of the training is under way; evaluate when it is made.");
     fm_model *model = t ? t->model : k->item;
     evaluation *e = calloc(1, sizeof *e);
     if (!e) return fm_fail_memory(c->err, sizeof *e, "an evaluation");

@@ -1,5 +1,6 @@
-/* check.c - a short test of a device on the model at hand: its logits for a few tokens, beside those of the cpu. Tests
- * of each operation are in tests/webgpu; this one is for what a driver makes of them on a machine nobody has seen. */
+/* check.c - a short test of a device on a model or its values: the logits for a few tokens, beside those of the cpu.
+ * Tests of each operation are in tests/webgpu; this one is for what a driver makes of them on a machine nobody has
+ * seen. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -88,8 +89,8 @@ fm_status fm_check_device(const fm_config *config, const fm_parameters *paramete
     *difference = (double)INFINITY;
     if (batch.tokens > config->positions) batch.tokens = starts[1] = config->positions;
     for (uint32_t i = 0; i < batch.tokens; i++) ids[i] = some_id(i, vocab);
-    for (; batch.masked < MASKED && batch.masked < batch.tokens; batch.masked++)
-        rows[batch.masked] = batch.masked * batch.tokens / MASKED;
+    uint32_t asked = batch.tokens < MASKED ? batch.tokens : MASKED;
+    for (; batch.masked < asked; batch.masked++) rows[batch.masked] = batch.masked * batch.tokens / asked;
     size_t numbers = (size_t)batch.masked * vocab;
     fm_status status = make_room(&expected, 2 * numbers, err);
     if (status) return status;

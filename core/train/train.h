@@ -269,6 +269,8 @@ uint64_t fm_trainer_steps(const fm_trainer *trainer); /* of the whole training *
  * called when all steps are made. */
 fm_status fm_trainer_advance(fm_trainer *trainer, bool *stepped, fm_error *err);
 const fm_train_report *fm_trainer_report(const fm_trainer *trainer);
+/* Whether a step was begun that is not made yet: its network must not be used for anything else. */
+bool fm_trainer_in_step(const fm_trainer *trainer);
 /* The values as they are: `to` has fm_parameters.elements floats. After FM_PENDING, as for checkpoints. */
 fm_status fm_trainer_values(fm_trainer *trainer, float *to, fm_error *err);
 

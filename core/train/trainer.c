@@ -186,6 +186,11 @@ fm_room fm_trainer_room(const fm_trainer *t)
     return t->room;
 }
 
+bool fm_trainer_in_step(const fm_trainer *t)
+{
+    return t->running;
+}
+
 fm_network *fm_trainer_network(fm_trainer *t)
 {
     return t->network;

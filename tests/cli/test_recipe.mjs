@@ -107,6 +107,7 @@ test('line by line a document is a chunk', () => {
   works(['train', '-m', tiny, '--data', 'lines.txt', '--length', '16', '-q', '-o', 'lines', '--batch', '42', '--steps', '2', '--line-by-line']);
   const joined = ['train', '-m', tiny, '--data', 'lines.txt', '--length', '16', '-q', '-o', 'lines', '--batch', '42', '--steps', '2', '--resume'];
   refused(joined, 1, /lines belongs to another training|line by line/);
+  refused(['train', '--preset', 'imdb', '-m', tiny, '--data', 'lines.txt', '-o', 'x', '--line-by-line'], 2, /--eval-chunks 0/);
 });
 
 test('frozen parts stay to the bit', () => {

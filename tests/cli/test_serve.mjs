@@ -74,6 +74,21 @@ test('what is wrong gets an error, and what follows its answer', () => {
   refused(['serve'], 2, /--stdio is missing/);
 });
 
+test('an evaluation and what changes the training that it measures keep out of each other\'s way', () => {
+  const texts = Array.from({ length: 40 }, (_, i) => `the movie was ${i % 2 ? 'good' : 'bad'}, and its ending was long.`);
+  const asked = [{ op: 'open', model: 'model' }, { op: 'corpus', model: 1 }, { op: 'corpus_add', corpus: 2, texts },
+    { op: 'train', model: 1, corpus: 2, length: 16, batch_size: 8, steps: 3 }, { op: 'checkpoint', training: 3, path: 'served-0.safetensors' },
+    { op: 'train_advance', training: 3, milliseconds: 1e5 }, { op: 'evaluate', training: 3, corpus: 2, length: 16 },
+    { op: 'resume', training: 3, path: 'served-0.safetensors' }, { op: 'train_advance', training: 3 }, { op: 'close', number: 4 },
+    { op: 'resume', training: 3, path: 'served-0.safetensors' }, { op: 'train_advance', training: 3, milliseconds: 0 },
+    { op: 'evaluate', training: 3, corpus: 2, length: 16 }, { op: 'train_advance', training: 3, milliseconds: 1e5 },
+    { op: 'evaluate', training: 3, corpus: 2, length: 16 }];
+  const got = serve(asked.map((request, i) => ({ id: i, ...request })));
+  const refusals = got.flatMap(({ id, error }) => (error ? [[asked[id].op, error.message]] : []));
+  assert.deepEqual(refusals, [['resume', 'The training is being evaluated; wait until that is done.'],
+    ['train_advance', 'The training is being evaluated; wait until that is done.'], ['evaluate', 'A step of the training is under way; evaluate when it is made.']]);
+});
+
 test('a line that is too long gets an error, and the last one needs no newline', () => {
   const list = [{ id: 1, op: 'open', model: 'model' }, `{"id": 2, "op": "${'x'.repeat(2 ** 26)}"}`];
   const [opened, long, info] = answers(works(['serve', '--stdio'], { input: `${lines(list)}{"id": 3, "op": "info", "model": 1}` }));

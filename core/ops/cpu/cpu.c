@@ -1,5 +1,6 @@
 /* cpu.c - the cpu backend: its table of operations, its buffers, and the choice of an instruction set. What the
- * operations compute is in gemm.c, attention.c and rows.c. */
+ * operations compute is in gemm.c, mixed.c, int8.c, attention.c and rows.c; held.c has matrices in packed form alone.
+ */
 #include "ops/cpu/cpu.h"
 
 #include <stdlib.h>
@@ -49,8 +50,19 @@ bool cpu_scratch(cpu *c, size_t count, size_t floats)
     return true;
 }
 
+static bool is_free(const cpu_buffer *buffer)
+{
+    return !buffer->own && !buffer->imported && !buffer->int8 && !buffer->held;
+}
+
 fm_status cpu_add_buffer(cpu *c, cpu_buffer buffer, uint32_t *handle, fm_error *err)
 {
+    for (size_t i = 1; i < c->count && c->count == c->capacity; i++)
+        if (is_free(&c->buffers[i])) {
+            *handle = (uint32_t)i;
+            c->buffers[i] = buffer;
+            return FM_OK;
+        }
     if (c->count == c->capacity) {
         size_t capacity = c->capacity * 2 + 64;
         cpu_buffer *larger = realloc(c->buffers, capacity * sizeof *larger);
@@ -110,9 +122,7 @@ static void release(fm_backend *b, uint32_t handle)
     fm_free(buffer->own);
     free_packed(buffer);
     *buffer = (cpu_buffer){0};
-    while (c->count > 1 && !c->buffers[c->count - 1].own && !c->buffers[c->count - 1].imported &&
-           !c->buffers[c->count - 1].int8 && !c->buffers[c->count - 1].held)
-        c->count--;
+    while (c->count > 1 && is_free(&c->buffers[c->count - 1])) c->count--;
 }
 
 static size_t elements_of(fm_tensor x)

@@ -202,6 +202,7 @@ static void run_block(block *x)
 
 void cpu_gemm(cpu *c, const cpu_product *p)
 {
+    if (p->m == 0 || p->n == 0) return;
     if (p->precision == FM_PRECISION_BF16) {
         cpu_mixed(c, p);
         return;
