@@ -5,10 +5,11 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, realpathSync, rmSync } from 'node:fs';
+import { existsSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import { isatty } from 'node:tty';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { findNative } from './native.js';
@@ -34,8 +35,8 @@ function valueOf(args, name) {
 function runNative(program, args) {
   const child = spawn(program, args, { stdio: 'inherit' });
   process.on('SIGTERM', () => child.kill('SIGTERM'));
-  // A terminal sends it to both.
-  process.on('SIGINT', () => process.stdin.isTTY || process.stderr.isTTY || child.kill('SIGINT'));
+  // A terminal sends it to both. (process.stderr.isTTY would make a pipe non-blocking, for the child too.)
+  process.on('SIGINT', () => isatty(0) || isatty(2) || child.kill('SIGINT'));
   child.on('error', (error) => fail(`${program} could not be started: ${error.message}.`));
   child.on('exit', (code, signal) => {
     if (!signal) process.exitCode = code ?? 1;
@@ -44,6 +45,12 @@ function runNative(program, args) {
       process.kill(process.pid, signal);
     }
   });
+}
+
+/** Arguments without an option and its values. @param {string[]} args */
+function without(args, name) {
+  const end = args.indexOf('--'), options = end < 0 ? args : args.slice(0, end);
+  return [...options.filter((arg, i) => arg !== name && options[i - 1] !== name && !arg.startsWith(`${name}=`)), ...args.slice(options.length)];
 }
 
 /** From now on the first signal is a wish, which the command line hears of by a flag; the second one ends it. */
@@ -64,19 +71,26 @@ function catchSignals(flags) {
  * @returns {Promise<boolean>}
  */
 async function hold(file) {
-  const name = `fillmask-${createHash('sha256').update(join(realpathSync(dirname(file)), basename(file))).digest('hex').slice(0, 32)}`;
-  const path = process.platform === 'win32' ? `\\\\.\\pipe\\${name}` : join(tmpdir(), `${name}.socket`);
-  for (;;) {
+  const name = `fillmask-${createHash('sha256').update(`${statSync(dirname(file)).dev} ${join(realpathSync(dirname(file)), basename(file))}`).digest('hex').slice(0, 32)}`;
+  const { platform } = process, isFile = platform !== 'win32' && platform !== 'linux'; // the others vanish with their process
+  const path = platform === 'win32' ? `\\\\.\\pipe\\${name}` : isFile ? join(tmpdir(), name.slice(0, 25)) : `\0${name}`;
+  for (let attempt = 0; attempt < 3; attempt++) {
     const server = createServer().listen(path).unref();
     const { code } = await once(server, 'listening').then(() => ({ code: '' }), (error) => error);
-    if (!code) process.on('exit', () => rmSync(path, { force: true }));
+    if (!code && isFile) process.on('exit', () => rmSync(path, { force: true }));
     if (code !== 'EADDRINUSE') return true; // or a system without sockets
+    if (!isFile) return false;
     const caller = connect(path);
-    const answered = await once(caller, 'connect').then(() => true, () => false);
+    const dead = await once(caller, 'connect').then(() => false, (error) => error.code === 'ECONNREFUSED');
     caller.destroy();
-    if (answered || process.platform === 'win32') return false;
-    rmSync(path, { force: true });
+    if (!dead) return false; // also where it is another user's
+    try {
+      rmSync(path, { force: true });
+    } catch {
+      return false;
+    }
   }
+  return false;
 }
 
 function runWasm(args) {
@@ -88,14 +102,19 @@ function runWasm(args) {
     Atomics.add(flags, 0, 1);
     Atomics.notify(flags, 0);
   };
-  const worker = new Worker(new URL('./worker-cli.js', import.meta.url), { workerData: { args, env: { ...process.env }, flags: flags.buffer, answers: port2 }, transferList: [port2], execArgv: [] });
+  // Without stdout and stderr of its own, the pipes of this process become non-blocking, and the thread's writes fail.
+  const worker = new Worker(new URL('./worker-cli.js', import.meta.url), { workerData: { args, env: { ...process.env }, flags: flags.buffer, answers: port2 }, transferList: [port2], execArgv: [], stdout: true, stderr: true });
   /** @type {Promise<(message: any) => Promise<void>> | undefined} */
   let gpu;
-  worker.on('message', async (message) => {
+  const serve = async (message) => {
     if (message.catchSignals) catchSignals(flags);
     else if (message.hold) answer({ held: await hold(message.hold) });
     else await (await (gpu ??= import('./cli-gpu.js').then(({ playFor }) => playFor(answer))))(message);
-  });
+  };
+  worker.on('message', (message) => serve(message).catch((error) => {
+    fail(error.message);
+    worker.terminate(); // it may wait for an answer
+  }));
   worker.on('error', (error) => fail(`The command line failed: ${error.stack}`));
   worker.on('exit', (code) => process.exit(process.exitCode || code)); // a GPU that is open would keep it waiting
 }
@@ -120,6 +139,7 @@ async function run(args) {
     if (ON_GPU.includes(args[0])) args = [args[0], '--device', 'webgpu', ...args.slice(1)];
     else device = 'auto';
   }
+  if (named !== undefined && device === named && device !== 'webgpu' && !ON_GPU.includes(args[0])) args = without(args, '--device');
   const { program, problem } = ['wasm', 'webgpu'].includes(device) ? { problem: '' } : findNative();
   if (program) runNative(program, args);
   else if (device === 'native') fail(`There is no native program: ${problem}.`);

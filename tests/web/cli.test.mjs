@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -11,8 +11,8 @@ import { documents, folder } from '../wasm/helpers.mjs';
 import { bin } from './helpers.mjs';
 
 const script = fileURLToPath(new URL('../../web/cli.js', import.meta.url));
-const run = (device, args, { input = '', env = {} } = {}) => {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [script, ...args], { cwd: folder, input, encoding: 'utf8', env: { ...process.env, FILLMASK_BIN: bin, FILLMASK_DEVICE: device, ...env } });
+const run = (device, args, { input = '', env = {}, timeout = 0 } = {}) => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [script, ...args], { cwd: folder, input, timeout, encoding: 'utf8', env: { ...process.env, FILLMASK_BIN: bin, FILLMASK_DEVICE: device, ...env } });
   return { status, stdout, stderr };
 };
 
@@ -73,17 +73,27 @@ test('what writes files writes the same', () => {
 
 test('two trainings in WebAssembly keep out of each other\'s folder, and a killed one holds none', async () => {
   const args = (steps) => ['train', '-m', 'model', '--data', 'texts.jsonl', '--length', '32', '--batch', '4', '--steps', String(steps), '-o', 'shared'];
-  const first = spawn(process.execPath, [script, ...args(1e6)], { cwd: folder, stdio: 'ignore', env: { ...process.env, FILLMASK_DEVICE: 'wasm' } });
+  const env = process.platform === 'linux' ? { TMPDIR: join(folder, 'x'.repeat(100)) } : {}; // longer than addresses of sockets
+  if (env.TMPDIR) mkdirSync(env.TMPDIR);
+  const first = spawn(process.execPath, [script, ...args(1e6)], { cwd: folder, stdio: 'ignore', env: { ...process.env, FILLMASK_DEVICE: 'wasm', ...env } });
   const ended = once(first, 'exit');
-  while (!existsSync(join(folder, 'shared', 'metrics.jsonl'))) await new Promise((resolve) => setTimeout(resolve, 50));
-  const second = run('wasm', args(2));
+  while (!existsSync(join(folder, 'shared', 'metrics.jsonl')) && first.exitCode === null) await new Promise((resolve) => setTimeout(resolve, 50));
+  const second = run('wasm', args(2), { env, timeout: 60_000 });
   first.kill('SIGKILL');
   await ended;
   assert.equal(second.status, 1);
   assert.match(second.stderr, /Another training is under way in shared; wait for its end/);
   rmSync(join(folder, 'shared'), { recursive: true });
-  const third = run('wasm', args(2));
+  const third = run('wasm', args(2), { env, timeout: 60_000 });
   assert.equal(third.status, 0, third.stderr);
+});
+
+test('a slow reader of a pipe gets everything', () => {
+  const input = `${text}\n`.repeat(2000), args = ['tokenize', '--vocab', 'vocab.txt', '-'];
+  const { stdout, stderr } = spawnSync('sh', ['-c', '{ "$@"; echo $? >&2; } | (sleep 1; cat)', 'sh', process.execPath, script, ...args], { cwd: folder, input, encoding: 'utf8', env: { ...process.env, FILLMASK_DEVICE: 'wasm' } });
+  assert.equal(stderr, '0\n');
+  assert.ok(stdout.length > 2 ** 17);
+  assert.ok(stdout === run('native', args, { input }).stdout);
 });
 
 test('serve answers the same', () => {
@@ -94,5 +104,8 @@ test('serve answers the same', () => {
 test('FILLMASK_DEVICE decides, and where there is no native program WebAssembly runs', () => {
   assert.match(run('gpu', ['--version']).stderr, /FILLMASK_DEVICE is "gpu"/);
   assert.match(run('native', ['--version'], { env: { FILLMASK_BIN: '/nowhere' } }).stderr, /no native program: \/nowhere/);
+  assert.match(run('', ['--version', '--device', 'native'], { env: { FILLMASK_BIN: '/nowhere' } }).stderr, /no native program: \/nowhere/);
+  const args = ['tokenize', '--json', '--vocab', 'vocab.txt', text];
+  assert.equal(run('native', [...args, '--device', 'wasm'], { env: { FILLMASK_BIN: '/nowhere' } }).stdout, run('native', args).stdout);
   assert.match(run('', ['bench', '--help'], { env: { FILLMASK_BIN: '/nowhere' } }).stdout, /^Usage: fillmask bench/);
 });
