@@ -85,7 +85,8 @@ export const startNative = (program, { threads = 0, instructionSet }) => (heard,
   /** @type {Map<number, {controller: AbortController, line?: number}>} */
   const calls = new Map(); // by the numbers of the client's calls
   const folders = new Map(); // of open models
-  let last = 0, complaint = '', begun = '';
+  let last = 0, complaint = '', begun = '', ended = false;
+  const gone = () => new FillmaskError('E_CRASHED', 'The native program ended.');
 
   child.stdout.setEncoding('utf8').on('data', (part) => {
     const lines = (begun + part).split('\n');
@@ -97,6 +98,9 @@ export const startNative = (program, { threads = 0, instructionSet }) => (heard,
   child.on('error', (error) => died(`${program} could not be started (${error.message}).`));
   child.on('close', (code, signal) => {
     for (const folder of folders.values()) remove(folder);
+    ended = true;
+    for (const { reject } of asked.values()) reject(gone());
+    asked.clear();
     died(`The native program of Fillmask ended (${signal ?? `exit code ${code}`})${complaint && `: ${complaint.trim()}`}`);
   });
   const hold = (busy) => {
@@ -116,6 +120,7 @@ export const startNative = (program, { threads = 0, instructionSet }) => (heard,
   /** Asks the program, on behalf of a call. */
   const ask = (call, op, args) => new Promise((resolve, reject) => {
     call.controller.signal.throwIfAborted();
+    if (ended) throw gone();
     call.line = ++last;
     asked.set(last, { resolve, reject });
     child.stdin.write(`${JSON.stringify({ id: last, op, ...args })}\n`);
@@ -176,7 +181,10 @@ export const startNative = (program, { threads = 0, instructionSet }) => (heard,
       try {
         const path = join(folder, 'checkpoint.safetensors');
         await writeFile(path, checkpoint);
-        return await ask(call, 'resume', { training, path });
+        return await ask(call, 'resume', { training, path }).catch((error) => {
+          error.message = error.message.replaceAll(path, 'The checkpoint');
+          throw error;
+        });
       } finally {
         remove(folder);
       }

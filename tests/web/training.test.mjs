@@ -88,6 +88,8 @@ test('a checkpoint goes on on the other device, and on the command line', async 
   const other = (change) => run(new Trainer(models.wasm, { ...options, steps, checkpoint, ...change }));
   await assert.rejects(other({ seed: 6 }), { code: 'E_ARGUMENT', message: /belongs to another training: it has "seed 5"/ });
   await assert.rejects(other({ checkpoint: checkpoint.slice(0, 3000) }), { code: 'E_FORMAT', message: /^The checkpoint/ });
+  const cut = new Trainer(models.native, { ...options, steps, checkpoint: checkpoint.slice(0, 3000) });
+  await assert.rejects(run(cut), { code: 'E_FORMAT', message: /^The checkpoint/ });
   await Promise.all(Object.values(models).map((model) => model.dispose()));
 });
 
