@@ -6,13 +6,14 @@ import { FillmaskError } from './errors.js';
 
 /** Dawn, from where FILLMASK_WEBGPU says or as installed beside this package. */
 async function loadDawn() {
-  const place = process.env.FILLMASK_WEBGPU ? pathToFileURL(process.env.FILLMASK_WEBGPU).href : 'webgpu';
+  const given = process.env.FILLMASK_WEBGPU, place = given ? pathToFileURL(given).href : 'webgpu';
   try {
     const dawn = await import(place);
     Object.assign(globalThis, dawn.globals);
     return dawn;
   } catch (error) {
-    throw new FillmaskError('E_UNSUPPORTED', `device "webgpu" needs the package webgpu (Dawn for Node.js, 132 MB), which cannot be loaded: npm install webgpu (${error.message.split('\n')[0]}).`);
+    const remedy = given ? `correct FILLMASK_WEBGPU, which is ${given}` : 'npm install webgpu';
+    throw new FillmaskError('E_UNSUPPORTED', `device "webgpu" needs the package webgpu (Dawn for Node.js, 132 MB), which cannot be loaded: ${remedy} (${error.message.split('\n')[0]}).`);
   }
 }
 
@@ -35,7 +36,9 @@ export async function listAdapters() {
   try {
     await dawn.create(['adapter=\n']).requestAdapter(); // no name has a line in it
   } catch (error) {
-    return [...new Set(namesIn(error.message))];
+    const names = namesIn(error.message);
+    if (names.length === 0) throw error;
+    return [...new Set(names)];
   }
   return [];
 }

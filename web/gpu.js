@@ -1,6 +1,6 @@
 // gpu.js - plays the lists of commands that core/ops/webgpu writes on a GPUDevice, in a browser's worker and in Node.js
-// alike. It knows no operations: kernels and their bindings come from the core, buffers have numbers. Loaded only where
-// a GPU is asked for.
+// alike. It knows no operations: kernels and their bindings come from the core, buffers have numbers. A page loads it
+// only where a GPU is asked for.
 import { FillmaskError } from './errors.js';
 
 const CREATE = 1, RELEASE = 2, WRITE = 3, DATA = 4, READ = 5, FORGET = 6, ZERO = 7, COPY = 8; // RUN = 9
@@ -16,7 +16,6 @@ const KEPT = 2 ** 22; // bytes of the largest buffer that is kept for another us
  * @property {'low-power' | 'high-performance'} [powerPreference='high-performance']
  * @property {string} [adapter] in Node.js: its name, or part of it
  * @property {number} [limit] bytes of a binding at most, where it is to be less than the GPU allows
- * @property {string[]} [features] what is used of the features that the kernels know, where it is to be less than all
  */
 
 /** A device, the kernels that it has compiled, and what uses it. */
@@ -26,12 +25,12 @@ export class Gpu {
    * @param {GpuOptions} [options]
    * @returns {Promise<Gpu>}
    */
-  static async create(gpu, { powerPreference = 'high-performance', limit, features = FEATURES } = {}) {
+  static async create(gpu, { powerPreference = 'high-performance', limit } = {}) {
     const adapter = await gpu?.requestAdapter({ powerPreference });
     if (!adapter)
       throw new FillmaskError('E_UNSUPPORTED', 'WebGPU finds no adapter: the browser or system lacks a driver for the GPU, or keeps it from programs; use device "wasm".');
     const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
-    const requiredFeatures = FEATURES.filter((feature) => features.includes(feature) && adapter.features.has(feature));
+    const requiredFeatures = FEATURES.filter((feature) => adapter.features.has(feature));
     const device = await adapter.requestDevice({ requiredFeatures, requiredLimits: { maxStorageBufferBindingSize, maxBufferSize } });
     return new Gpu(gpu, adapter, device, limit);
   }
