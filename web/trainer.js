@@ -84,6 +84,8 @@ export class Trainer {
    */
   constructor(model, { data, eval_data, eval_steps = 0, eval_limit = 0, checkpoint, field, signal, ...options }) {
     if (!data) throw new FillmaskError('E_ARGUMENT', 'A training needs data: texts to learn from.');
+    if (checkpoint !== undefined && checkpoint !== null && ![Blob, ArrayBuffer, Uint8Array].some((kind) => checkpoint instanceof kind))
+      throw new FillmaskError('E_ARGUMENT', 'checkpoint must be a Blob, an ArrayBuffer or a Uint8Array: what checkpoint() gave.');
     this.#model = model;
     this.#data = data;
     this.#options = options;
@@ -159,9 +161,8 @@ export class Trainer {
    */
   async checkpoint() {
     const { training } = this.#alive();
-    const { step } = this.#last;
     const bytes = await this.#model.request('checkpoint', { training });
-    return new File([bytes], `checkpoint-${step}.safetensors`);
+    return new File([bytes], `checkpoint-${stepOf(bytes)}.safetensors`);
   }
 
   /** Frees what the training holds: four times the size of the model. */
@@ -190,24 +191,23 @@ export class Trainer {
     if (this.#open) return;
     const model = await this.#model.number();
     const generation = this.#model.generation;
+    const checkpoint = this.#checkpoint && new Uint8Array(this.#checkpoint instanceof Blob ? await this.#checkpoint.arrayBuffer() : this.#checkpoint);
     const corpus = await Corpus.of(this.#model, this.#data, { field: this.#field, signal });
     let held;
     try {
       if (this.#evaluation.data) held = await Corpus.of(this.#model, this.#evaluation.data, { field: this.#field, signal });
       const { training, steps } = await this.#model.request('train', { model, corpus: corpus.number, ...this.#options }, { signal });
-      if (this.#checkpoint) {
-        const bytes = new Uint8Array(this.#checkpoint instanceof Blob ? await this.#checkpoint.arrayBuffer() : this.#checkpoint);
-        await this.#model.request('resume', { training, checkpoint: bytes }, { signal }).catch(async (error) => {
-          await this.#model.request('close', { number: training });
-          throw error;
-        });
-        const { stepped, ...found } = await this.#model.request('train_report', { training });
+      if (checkpoint) {
+        await this.#model.request('resume', { training, checkpoint }, { signal });
+        const { stepped, ...found } = await this.#model.request('train_report', { training }, { signal });
         this.#last = { ...found, loss: null, norm: null };
       }
+      signal.throwIfAborted(); // it may have been disposed meanwhile
       this.#open = { training, corpus, held, generation };
       this.#last.steps = steps;
+      this.#checkpoint = undefined;
     } catch (error) {
-      await corpus.close();
+      await corpus.close(); // and the training with it
       await held?.close();
       throw error;
     }
@@ -244,4 +244,10 @@ export class Trainer {
     this.#evaluated = this.#last.step;
     return found;
   }
+}
+
+/** The step that a checkpoint was made at, as its header has it. @param {Uint8Array} bytes @returns {string} */
+function stepOf(bytes) {
+  const size = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  return JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + size))).__metadata__.step;
 }

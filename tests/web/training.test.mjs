@@ -1,5 +1,5 @@
-// training.test.mjs - training and evaluation in the package against the native command line: steps, pauses, aborts and
-// memory.
+// training.test.mjs - training and evaluation in the package against the native command line: steps, checkpoints, pauses,
+// aborts and memory.
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -91,6 +91,20 @@ test('a checkpoint goes on on the other device, and on the command line', async 
   const cut = new Trainer(models.native, { ...options, steps, checkpoint: checkpoint.slice(0, 3000) });
   await assert.rejects(run(cut), { code: 'E_FORMAT', message: /^The checkpoint/ });
   await Promise.all(Object.values(models).map((model) => model.dispose()));
+});
+
+onEach('a checkpoint that is made during a loop has the name of its own step', async (device) => {
+  const model = await open({ device });
+  const trainer = new Trainer(model, { ...options, steps: 12 });
+  for await (const { step } of trainer) if (step === 1) break;
+  const running = run(trainer), made = [];
+  for (let i = 0; i < 4; i++) made.push(await trainer.checkpoint());
+  await running;
+  for (const file of made) {
+    const text = await file.slice(8, 4000).text();
+    assert.equal(file.name, `checkpoint-${/"step": ?"(\d+)"/.exec(text)[1]}.safetensors`);
+  }
+  await model.dispose();
 });
 
 test('any number of threads trains the same bits', async () => {
@@ -229,6 +243,8 @@ test('bad options name the option', async () => {
     await assert.rejects(run(new Trainer(model, { ...options, steps: 1, ...change })), { code, message });
   await assert.rejects(run(new Trainer(model, { ...options, data: (function* () { throw new Error('mine'); })() })), { message: 'mine' });
   assert.throws(() => new Trainer(model, {}), { code: 'E_ARGUMENT', message: /data/ });
+  for (const checkpoint of ['checkpoint-2.safetensors', '', {}, [1, 2]])
+    assert.throws(() => new Trainer(model, { ...options, checkpoint }), { code: 'E_ARGUMENT', message: /^checkpoint must be a Blob/ });
   const busy = new Trainer(model, { ...options, steps: 2 });
   await assert.rejects(Promise.all([run(busy), run(busy)]), { code: 'E_ARGUMENT', message: /another loop/ });
   await model.dispose();
@@ -245,8 +261,13 @@ test('trainings and evaluations leave the memory flat', async () => {
     await model.evaluate(documents, { length: 32, limit: 4 });
     await model.files({ dtype: 'q8' });
     await assert.rejects(run(new Trainer(model, { ...options, length: 1 })));
+    const unreadable = Object.assign(new Blob(), { arrayBuffer: () => Promise.reject(new Error('unreadable')) });
+    await assert.rejects(run(new Trainer(model, { ...options, checkpoint: unreadable })), { message: 'unreadable' });
+    await assert.rejects(run(new Trainer(model, { ...options, checkpoint: new Blob(['none']) })), { code: 'E_FORMAT' });
     if (i === 2) after3 = await model.request('memory', {});
   }
   assert.equal(await model.request('memory', {}), after3);
+  const next = await model.call('corpus', {});
+  for (let training = 1; training < next; training++) await assert.rejects(model.request('train_report', { training }), { code: 'E_ARGUMENT' });
   await model.dispose();
 });
