@@ -95,8 +95,12 @@ class Engine {
 const engines = new Set();
 
 function engineFor(/** @type {EngineOptions} */ options) {
-  const { device = 'auto' } = options, { devices } = host();
+  const { device = 'auto' } = options, { devices, adapters } = host();
   if (device !== 'auto' && !devices.includes(device)) throw new FillmaskError('E_ARGUMENT', `device is "${device}"; here it must be one of ${['auto', ...devices].join(', ')}.`);
+  const { adapter, powerPreference } = options;
+  if (adapter !== undefined && !adapters) throw new FillmaskError('E_ARGUMENT', 'adapter is for Node.js; here powerPreference chooses among graphics cards.');
+  if (powerPreference !== undefined && !['low-power', 'high-performance'].includes(powerPreference)) throw new FillmaskError('E_ARGUMENT', `powerPreference is "${powerPreference}"; it must be low-power or high-performance.`);
+  if ((adapter ?? powerPreference) !== undefined && device !== 'webgpu') throw new FillmaskError('E_ARGUMENT', `${adapter === undefined ? 'powerPreference' : 'adapter'} chooses among graphics cards; give device "webgpu" with it.`);
   for (const engine of engines) if (ENGINE_OPTIONS.every((name) => engine.options[name] === options[name])) return engine;
   const engine = new Engine(options);
   engines.add(engine);

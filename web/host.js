@@ -4,6 +4,7 @@
  * @typedef {object} Host
  * @property {(options: import('./api.js').EngineOptions) => import('./client.js').Start} start
  * @property {string[]} devices that there are, beside "auto"
+ * @property {boolean} [adapters] whether graphics cards can be chosen by name
  * @property {() => string} base of relative URLs
  * @property {(name: string) => string | null} folder URL of the folder that a text names, null if it names none
  */

@@ -52,6 +52,7 @@ const startWorker = (options) => (heard, died) => {
 
 setHost({
   devices: ['native', 'wasm', 'webgpu'],
+  adapters: true,
   base,
   folder: (name) => (existsSync(name) ? pathToFileURL(name).href : null),
   start(options) {

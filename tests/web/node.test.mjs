@@ -252,6 +252,15 @@ test('when the native program dies, what is pending rejects, and the next call s
   await model.dispose();
 });
 
+test('options that choose a graphics card go with device "webgpu" alone', async () => {
+  const cases = [
+    [{ adapter: 'RTX' }, /^adapter chooses among graphics cards; give device "webgpu"/],
+    [{ device: 'native', powerPreference: 'low-power' }, /^powerPreference chooses among graphics cards; give device "webgpu"/],
+    [{ device: 'webgpu', powerPreference: 'high' }, /^powerPreference is "high"; it must be low-power or high-performance/],
+  ];
+  for (const [options, message] of cases) await assert.rejects(loadModel(modelFolder, options), { code: 'E_ARGUMENT', message });
+});
+
 test('the native program is found where it should be, and only of this version', () => {
   const index = JSON.stringify(new URL('../../web/index-node.js', import.meta.url).href);
   const script = (device) => `
