@@ -12,7 +12,7 @@
 
 #include "service/service.h"
 
-#define ABI 5
+#define ABI 6
 
 static fm_error problem;   /* of the last call that failed */
 static size_t result_size; /* bytes of the last result */

@@ -7,7 +7,7 @@
 import { FillmaskError } from './errors.js';
 
 /** The interface between this file and wasm/api.c; both must be from the same version. */
-const ABI = 5;
+const ABI = 6;
 
 /** Page counts (64 KiB each) that are tried as the memory's maximum: 4, 2, 1 and 0.5 GiB. */
 const MAXIMA = [65536, 32768, 16384, 8192];
@@ -106,9 +106,12 @@ export class Engine {
     const module = await compile(wasm);
     const memory = createMemory(maximumMemory);
     const engine = new Engine(memory, instructionSet, gpu);
-    engine.#x = (await WebAssembly.instantiate(module, imports(memory, (done, total) => engine.#tell(done, total), gpu))).exports;
-    if (engine.#x.api_abi?.() !== ABI)
-      throw new FillmaskError('E_MISMATCH', 'The .wasm file does not belong to this version of the package; use the files of one release.');
+    const foreign = () => new FillmaskError('E_MISMATCH', 'The .wasm file does not belong to this version of the package; use the files of one release.');
+    const instance = await WebAssembly.instantiate(module, imports(memory, (done, total) => engine.#tell(done, total), gpu)).catch((error) => {
+      throw error instanceof WebAssembly.LinkError || error instanceof TypeError ? foreign() : error;
+    });
+    engine.#x = instance.exports;
+    if (engine.#x.api_abi?.() !== ABI) throw foreign();
     engine.#x._initialize();
     if (gpu) gpu.kernels = engine.#text(engine.#call('api_kernels'));
     if (threads > 1 && createThread && canUseThreads()) await engine.#startThreads(module, threads, createThread);

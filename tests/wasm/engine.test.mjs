@@ -251,6 +251,8 @@ test('a closed engine says so', async () => {
 test('creation: a foreign module, a thread that cannot start, and all that may be given as wasm', async () => {
   const empty = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]);
   await assert.rejects(Engine.create({ wasm: empty }), { code: 'E_MISMATCH' });
+  const newer = new Uint8Array([...empty, 1, 4, 1, 96, 0, 0, 2, 9, 1, 3, 101, 110, 118, 1, 120, 0, 0]); // imports env.x
+  await assert.rejects(Engine.create({ wasm: newer }), { code: 'E_MISMATCH' });
   await assert.rejects(Engine.create({ wasm: new Response('', { status: 500 }) }), { code: 'E_IO' });
   const wasm = built('fillmask.wasm');
   const broken = () => {
