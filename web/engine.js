@@ -31,6 +31,7 @@ const DTYPES = { fp32: 0, f32: 0, fp16: 1, f16: 1, bf16: 2, q8: 3, int8: 3 };
  * @property {TokenizerFiles} tokenizer
  * @property {ByteSource | null} [weights] model.safetensors, of which the core keeps what it computes with, as it comes.
  *   Without weights the model starts from random ones, to be trained.
+ * @property {boolean} [checked] whether the stream says at its end if it is damaged, and so is read to there
  * @property {string} [dtype] "q8" or "int8" rounds matrices of floats as they come; other types are for request "convert"
  * @property {AbortSignal} [signal]
  *
@@ -46,6 +47,12 @@ const DTYPES = { fp32: 0, f32: 0, fp16: 1, f16: 1, bf16: 2, q8: 3, int8: 3 };
  * @property {string} [instructionSet] "scalar" for the plain reference; the fastest unless given
  * @property {import('./gpu.js').Gpu} [gpu] for the models that useGpu() gives it
  */
+
+/** Throws if there is no such type of weights. @param {string} dtype */
+export function checkDtype(dtype) {
+  if (!Object.hasOwn(DTYPES, dtype))
+    throw new FillmaskError('E_ARGUMENT', `dtype is "${dtype}"; it must be one of ${Object.keys(DTYPES).join(', ')}.`);
+}
 
 /**
  * Whether this machine's JavaScript runs relaxed SIMD, and so fillmask-relaxed.wasm.
@@ -145,7 +152,7 @@ export class Engine {
    * @param {ModelFiles} files
    * @returns {Promise<number>} that requests name it by
    */
-  async open({ config, tokenizer, weights = null, dtype, signal }) {
+  async open({ config, tokenizer, weights = null, checked, dtype, signal }) {
     const files = [tokenizer?.json, tokenizer?.vocab, tokenizer?.config];
     if (config === undefined || config === null) return this.#with(files, (parts) => this.#number('api_tokenizer', ...parts));
     const model = this.#with([...files, config, this.#instructionSet], (parts) => this.#number('api_begin', ...parts, DTYPES[dtype] === DTYPES.q8));
@@ -157,8 +164,8 @@ export class Engine {
         try {
           if (!wrong) this.#inChunks(part, (at, size) => this.#number('api_push', model, at, size));
         } catch (error) {
-          if (!['E_FORMAT', 'E_UNSUPPORTED'].includes(error.code)) throw error;
-          wrong = error; // unless the stream itself says at its end that it is damaged
+          if (!checked || !['E_FORMAT', 'E_UNSUPPORTED'].includes(error.code)) throw error;
+          wrong = error; // unless the stream says something else
         }
       }
       if (wrong) throw wrong;
@@ -190,8 +197,7 @@ export class Engine {
    * @returns {Uint8Array}
    */
   save(model, { dtype = 'fp32' } = {}) {
-    if (!Object.hasOwn(DTYPES, dtype))
-      throw new FillmaskError('E_ARGUMENT', `dtype is "${dtype}"; it must be one of ${Object.keys(DTYPES).join(', ')}.`);
+    checkDtype(dtype);
     return this.#take(this.#number('api_save', model, DTYPES[dtype]));
   }
 
@@ -261,13 +267,15 @@ export class Engine {
     this.#number('api_use_gpu', model, use ? this.#gpu?.limit : 0);
   }
 
-  /** Ends the threads and gives all memory back. Whatever is under way fails with E_CLOSED. Can be called twice. */
+  /**
+   * Ends the threads and gives all memory back; the GPU stays open. Whatever is under way fails with E_CLOSED. Can be
+   * called twice.
+   */
   close() {
     for (const thread of this.#threads) thread.terminate();
     this.#threads = [];
     this.#trouble ??= new FillmaskError('E_CLOSED', 'The engine was closed; create another one.');
     this.#x = null;
-    this.#gpu?.close();
     this.#memory = { buffer: new ArrayBuffer(0) };
   }
 

@@ -18,6 +18,7 @@ import { FillmaskError } from './errors.js';
  * @typedef {object} OpenFile
  * @property {AsyncIterable<Uint8Array> | ReadableStream<Uint8Array>} stream
  * @property {number} size in bytes, 0 if unknown
+ * @property {boolean} [checked] whether its end is needed to know if it is damaged
  *
  * @typedef {object} FileOptions
  * @property {AbortSignal} [signal]
@@ -46,14 +47,14 @@ export class Files {
    * @returns {Promise<OpenFile | null>} null if the model has no such file
    */
   async open(file) {
-    const { name, base, files } = this.#source;
+    const { name, base, files, cache, integrity } = this.#source;
     const place = base ? new URL(file, base).href : files?.[file];
     if (place === undefined) return null;
     this.#tell({ status: 'initiate', name, file });
     const opened = typeof place === 'string' ? await this.#openUrl(new URL(place), file) : this.#own({ stream: place.stream(), size: place.size }, file);
     if (opened) this.#bound(opened.size, file);
     if (opened) this.#tell({ status: 'download', name, file });
-    return opened && { stream: this.#watched(opened, file), size: opened.size };
+    return opened && { stream: this.#watched(opened, file), size: opened.size, checked: Boolean(integrity?.[file] || (cache && typeof place === 'string' && /^https?:/.test(place))) };
   }
 
   /** All of a file, or null if there is none. @param {string} file @returns {Promise<Uint8Array | null>} */

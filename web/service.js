@@ -1,6 +1,7 @@
-// service.js - what the worker does: opens and saves models, whose bytes it fetches and posts, and hands all other calls
-// of client.js to the core. The core does one call after the other; what waits for bytes lets others pass.
-import { Engine, hasRelaxedSimd } from './engine.js';
+// service.js - what the worker does: opens and saves models, whose bytes it fetches and posts, makes and takes checkpoints
+// of trainings, and hands all other calls of client.js to the core. The core does one call after the other; what waits for
+// bytes lets others pass.
+import { checkDtype, Engine, hasRelaxedSimd } from './engine.js';
 import { FillmaskError, packError } from './errors.js';
 import { Files } from './files.js';
 
@@ -41,7 +42,8 @@ export function serve(post, host) {
   let turn = Promise.resolve(); // of the calls, where they may have to wait
 
   const start = () => (engine ??= create().catch((error) => {
-    engine = undefined;
+    gpu?.close();
+    gpu = engine = undefined;
     throw error;
   }));
 
@@ -66,7 +68,7 @@ export function serve(post, host) {
       if (error.code !== 'E_DEVICE') throw error;
       leaveGpu(core, [...onGpu], error.message);
       if ('training' in args || 'evaluation' in args || op === 'check')
-        throw new FillmaskError('E_DEVICE', `${error.message} What it had learnt since it was last applied is lost.`);
+        throw new FillmaskError('E_DEVICE', `${error.message} What it had learnt since it was last applied, or since its last checkpoint, is lost.`);
       return work(core);
     }
   }
@@ -95,6 +97,13 @@ export function serve(post, host) {
     if (reason && onGpu.has(model)) leaveGpu(core, [model], reason);
   }
 
+  function close(core, number) {
+    small.delete(number);
+    onGpu.delete(number);
+    notes.delete(number);
+    return core.call('close', { number });
+  }
+
   /** What a model is, and what computes it. */
   async function describe(core, model) {
     const info = core.call('info', { model });
@@ -105,6 +114,7 @@ export function serve(post, host) {
   /** @type {Record<string, (args: any, how: any) => Promise<any>>} */
   const own = {
     async open({ source, dtype, untrained, tokenizerOnly }, { signal, onEvent }) {
+      if (dtype && dtype !== 'auto') checkDtype(dtype);
       const starting = start();
       starting.catch(() => {}); // is heard below
       const files = new Files(source, { signal, onEvent, openFile: host.openFile, openStore: host.openStore, hasher: async () => (await start()).hasher() });
@@ -120,22 +130,23 @@ export function serve(post, host) {
       if (!tokenizer.json) tokenizer.vocab = (await read('vocab.txt')) ?? files.missing('tokenizer.json and no vocab.txt');
       const core = await starting;
       const weights = tokenizerOnly || untrained ? null : (await files.open('model.safetensors')) ?? files.missing('model.safetensors');
-      const number = await core.open({ config, tokenizer, weights: weights?.stream ?? null, dtype, signal });
-      if (tokenizerOnly) return { number, info: core.call('info', { tokenizer: number }) };
-      if (dtype && dtype !== 'auto') core.call('convert', { model: number, dtype });
-      small.set(number, kept);
-      if (gpu) await tryGpu(core, number);
-      return { number, info: await describe(core, number) };
+      const number = await core.open({ config, tokenizer, weights: weights?.stream ?? null, checked: weights?.checked, dtype, signal });
+      try {
+        if (tokenizerOnly) return { number, info: core.call('info', { tokenizer: number }) };
+        if (dtype && dtype !== 'auto') core.call('convert', { model: number, dtype });
+        small.set(number, kept);
+        if (gpu) await tryGpu(core, number);
+        signal.throwIfAborted();
+        return { number, info: await describe(core, number) };
+      } catch (error) {
+        close(core, number); // nobody learns its number
+        throw error;
+      }
     },
 
     async info(args) {
       const core = await start();
       return 'model' in args ? describe(core, args.model) : core.call('info', args);
-    },
-
-    async adapters() {
-      const { Gpu } = await import('./gpu.js');
-      return Gpu.list(await host.openGpu());
     },
 
     async files({ model, dtype }) {
@@ -147,12 +158,7 @@ export function serve(post, host) {
 
     resume: ({ training, checkpoint }) => ask('resume', { training }, undefined, (core) => core.resume(training, checkpoint)),
 
-    async close({ number }) {
-      small.delete(number);
-      onGpu.delete(number);
-      notes.delete(number);
-      return (await start()).call('close', { number });
-    },
+    close: async ({ number }) => close(await start(), number),
 
     memory: async () => (await engine)?.memoryBytes ?? 0,
   };
