@@ -35,20 +35,6 @@ export class Gpu {
     return new Gpu(gpu, adapter, device, limit);
   }
 
-  /**
-   * The names of the adapters that can be had.
-   * @param {any} gpu
-   * @returns {Promise<string[]>}
-   */
-  static async list(gpu) {
-    const names = new Set();
-    for (const powerPreference of ['high-performance', 'low-power']) {
-      const adapter = await gpu?.requestAdapter({ powerPreference });
-      if (adapter) names.add(nameOf(adapter));
-    }
-    return [...names];
-  }
-
   /** @type {Map<number, {pipeline: any, layout: any}>} */
   #pipelines = new Map();
   /** @type {Map<number, Promise<void>>} */
