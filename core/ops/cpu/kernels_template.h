@@ -10,6 +10,7 @@
  *   STEPS_APART            that a tile's steps need a branch between them and NEXT(pointer, by), which advances it
  *   MAX(a, b), MIN(a, b)   NaN if b is NaN; if only a is, either will do
  *   RECIPROCAL(x)          1 / x, if there is a faster way than DIV
+ *   DEPTH                  of f32 products, numbers of k that are best summed at once, if not 288
  *   POW2(vf n)             2^n of integral n in [-126, 127], 0 for -127, infinity for 128
  *   ABOVE(a, b)            how many lanes of a exceed those of b
  *   TRANSPOSE(to, ld, from, stride)   to[j * ld + i] = from[i * stride + j], i, j < W; or, instead of it,
@@ -33,6 +34,9 @@
 #include <string.h>
 
 #define NR (W * NV)
+#ifndef DEPTH
+#define DEPTH 288
+#endif
 #ifndef RECIPROCAL
 #define RECIPROCAL(x) DIV(SET1(1.0f), x)
 #endif
@@ -147,9 +151,9 @@ static inline vf normal_cdf(vf x, vf *bell)
 
 /* ---- matrix products ---- */
 
-#define PRODUCTS(fold, tile, rows, columns, spin)                                                                      \
+#define PRODUCTS(fold, depth, tile, rows, columns, spin)                                                               \
     {                                                                                                                  \
-        fold, 1, MR, NR, 288, tile, {rows, columns}, {rows, columns}, spin, NULL, NULL                                 \
+        fold, 1, MR, NR, depth, tile, {rows, columns}, {rows, columns}, spin, NULL, NULL                               \
     }
 
 #define TILE tile
@@ -195,7 +199,7 @@ static void pack_columns(float *to, const float *from, size_t stride, size_t cou
 #define DOT(a, b, c) BF16_DOT(a, b, c)
 #define DOT_OPERATIONS 4
 #include "ops/cpu/tile_template.h"
-#define BF16_PRODUCTS PRODUCTS(2, tile_bf16, pack_rows_bf16, pack_columns_bf16, spin_bf16)
+#define BF16_PRODUCTS PRODUCTS(2, 288, tile_bf16, pack_rows_bf16, pack_columns_bf16, spin_bf16)
 #else
 /* Products of bf16 are exact as floats, and so the tile for floats does. */
 static void pack_rows_bf16(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth)
@@ -209,7 +213,7 @@ static void pack_columns_bf16(float *to, const float *from, size_t stride, size_
     pack_columns(to, from, stride, count, width, depth);
     kernel_round_bf16(width * depth, to);
 }
-#define BF16_PRODUCTS PRODUCTS(1, tile, pack_rows_bf16, pack_columns_bf16, spin)
+#define BF16_PRODUCTS PRODUCTS(1, 288, tile, pack_rows_bf16, pack_columns_bf16, spin)
 #endif
 
 /* ---- loops over rows ---- */
@@ -444,7 +448,7 @@ static const fm_int8_kernels *const int8_sets[] = {INT8_SETS, NULL};
 
 const fm_kernels KERNELS = {NAME,
                             supported,
-                            {PRODUCTS(1, tile, pack_rows, pack_columns, spin), BF16_PRODUCTS},
+                            {PRODUCTS(1, DEPTH, tile, pack_rows, pack_columns, spin), BF16_PRODUCTS},
                             int8_sets,
                             add,
                             scale,

@@ -15,6 +15,7 @@
 #define SUPPORTED true
 #define W 4
 #define NV 2
+#define DEPTH 768 /* what a tile costs before and after its loop weighs more here than what lies in the first cache */
 
 typedef v128_t vf;
 #define LOAD(from) wasm_v128_load(from)

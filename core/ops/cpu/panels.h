@@ -5,7 +5,7 @@
 
 #include "ops/cpu/cpu.h"
 
-#define UNIT 2                  /* numbers that the blocks of k are made of, at least; every set has the same blocks */
+#define UNIT 2 /* numbers that the blocks of k are made of, at least; every native set has the same blocks */
 #define RIGHT ((size_t)1 << 22) /* words of a packed right-hand side, at most */
 
 /* Cuts n into equal parts of at most `most`, each a multiple of `unit` but for the last; returns the part. */
