@@ -137,7 +137,8 @@ fm_status service_evaluate_advance(call *c);
 void service_close_corpus(void *item);
 void service_close_training(void *item);
 fm_trainer *service_trainer_of(kept *k);
-bool service_is_evaluated(const fm_service *service, uint32_t number);
+/* What is evaluated must not change: its network is the evaluation's until that is closed. */
+fm_status service_refuse_evaluated(const fm_service *service, const kept *k, fm_error *err);
 void service_close_evaluation(void *item);
 
 #endif

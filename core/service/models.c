@@ -82,10 +82,7 @@ fm_status service_values(const fm_parameters *parameters, float **values, const 
 
 fm_status service_replace(const call *c, kept *k, uint8_t *data, size_t size)
 {
-    fm_status status = FM_OK;
-    for (size_t i = 0; i < c->service->count; i++)
-        if (c->service->list[i].kind == KIND_EVALUATION && c->service->list[i].needs[0] == k->number)
-            status = fm_fail(c->err, FM_E_ARGUMENT, "The model is being evaluated; wait until that is done.");
+    fm_status status = service_refuse_evaluated(c->service, k, c->err);
     if (!status) status = fm_model_replace_weights(k->item, data, size, c->err);
     fm_free(data);
     return status;

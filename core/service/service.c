@@ -151,11 +151,11 @@ fm_model *fm_service_model(const fm_service *service, uint32_t number, fm_error 
 fm_trainer *fm_service_trainer(const fm_service *service, uint32_t number, bool changes, fm_error *err)
 {
     kept *k = find_number(service, number);
-    bool found = k && k->kind == KIND_TRAINING;
-    if (found && !(changes && service_is_evaluated(service, number))) return service_trainer_of(k);
-    if (found) fm_fail(err, FM_E_ARGUMENT, "The training is being evaluated; wait until that is done.");
-    else fm_fail(err, FM_E_ARGUMENT, "There is no training %u; it was closed.", number);
-    return NULL;
+    if (!k || k->kind != KIND_TRAINING) {
+        fm_fail(err, FM_E_ARGUMENT, "There is no training %u; it was closed.", number);
+        return NULL;
+    }
+    return changes && service_refuse_evaluated(service, k, err) ? NULL : service_trainer_of(k);
 }
 
 fm_status fm_service_use(fm_service *service, uint32_t number, fm_backend *backend, fm_error *err)

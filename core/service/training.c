@@ -178,12 +178,13 @@ static void add_number(fm_buffer *out, const char *name, double value)
     else fm_buffer_format(out, ", \"%s\": null", name);
 }
 
-/* An evaluation of a training has its network until it is closed. */
-bool service_is_evaluated(const fm_service *service, uint32_t number)
+fm_status service_refuse_evaluated(const fm_service *service, const kept *k, fm_error *err)
 {
     for (size_t i = 0; i < service->count; i++)
-        if (service->list[i].kind == KIND_EVALUATION && service->list[i].needs[0] == number) return true;
-    return false;
+        if (service->list[i].kind == KIND_EVALUATION && service->list[i].needs[0] == k->number)
+            return fm_fail(err, FM_E_ARGUMENT, "The %s is being evaluated; wait until that is done.",
+                           k->kind == KIND_TRAINING ? "training" : "model");
+    return FM_OK;
 }
 
 static void add_report(fm_buffer *out, const fm_trainer *trainer, bool stepped)
@@ -216,9 +217,8 @@ fm_status service_train_advance(call *c)
     const option options[] = {{"milliseconds", OPTION_NUMBER, &milliseconds, 0, 1e6, NULL}};
     kept *k = service_find(c, "training", KIND_TRAINING);
     fm_status status = k ? service_options(c, members, options, 1) : c->err->status;
+    if (!status) status = service_refuse_evaluated(c->service, k, c->err);
     if (status) return status;
-    if (service_is_evaluated(c->service, k->number))
-        return fm_fail(c->err, FM_E_ARGUMENT, "The training is being evaluated; wait until that is done.");
     training *t = k->item;
     bool stepped = false;
     uint64_t steps = fm_trainer_steps(t->trainer);
