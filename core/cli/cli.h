@@ -168,12 +168,18 @@ typedef struct cli_device {
     const char *adapter;
 } cli_device;
 extern const char *const cli_devices[], *const cli_powers[];
-/* Of --device, --adapter and --power-preference. */
 #define CLI_DEVICES_HELP                                                                                               \
     "what computes: native, wasm, or webgpu, the graphics card; npx fillmask has all, and takes native for auto, or "  \
     "wasm where that is not there (default auto)"
 #define CLI_ADAPTER_HELP "of webgpu: the card that has this in its name; npx fillmask --adapter lists them"
 #define CLI_POWERS_HELP "of webgpu, among cards: high-performance or low-power (default high-performance)"
+/* The rows of a table of options that fill a cli_device. */
+#define CLI_DEVICE_OPTIONS(device)                                                                                     \
+    {"device", 0, CLI_CHOICE, &(device).choice, "DEVICE", CLI_DEVICES_HELP, 0, 0, cli_devices},                        \
+        {"adapter", 0, CLI_STRING, &(device).adapter, "NAME", CLI_ADAPTER_HELP, 0, 0, NULL},                           \
+    {                                                                                                                  \
+        "power-preference", 0, CLI_CHOICE, &(device).power, "KIND", CLI_POWERS_HELP, 0, 0, cli_powers                  \
+    }
 /* The GPU if one is asked for, else *gpu is NULL. */
 fm_status cli_gpu(const cli_device *device, fm_backend **gpu, fm_error *err);
 /* Refuses a GPU that computes other logits than the cpu. */

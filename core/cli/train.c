@@ -205,9 +205,7 @@ static bool parse(train_options *o, int argc, char **argv, int *code)
          NULL},
         {"threads", 0, CLI_INTEGER, &o->threads, "N", "threads (default 0: one per processor)", 0, 1024, NULL},
         {"isa", 0, CLI_STRING, &o->set, "SET", CLI_SETS_HELP, 0, 0, NULL},
-        {"device", 0, CLI_CHOICE, &o->device.choice, "DEVICE", CLI_DEVICES_HELP, 0, 0, cli_devices},
-        {"adapter", 0, CLI_STRING, &o->device.adapter, "NAME", CLI_ADAPTER_HELP, 0, 0, NULL},
-        {"power-preference", 0, CLI_CHOICE, &o->device.power, "KIND", CLI_POWERS_HELP, 0, 0, cli_powers},
+        CLI_DEVICE_OPTIONS(o->device),
         {"json", 0, CLI_FLAG, &o->json, NULL, "print one JSON object at the end", 0, 0, NULL},
         {"quiet", 'q', CLI_FLAG, &o->quiet, NULL, "show no progress", 0, 0, NULL},
     };
