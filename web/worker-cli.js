@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import { isatty } from 'node:tty';
 import { fileURLToPath } from 'node:url';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import model from './default-model.js';
 import { copyOf } from './gpu.js';
 
 const port = /** @type {import('node:worker_threads').MessagePort} */ (parentPort);
@@ -58,7 +59,7 @@ const host = {
 
 const { FS, callMain } = await createRequire(import.meta.url)(path('build-wasm/fillmask-cli.cjs'))({
   wasmBinary: readFileSync(path('build-wasm/fillmask-cli.wasm')),
-  preRun: [({ ENV }) => Object.assign(ENV, { FILLMASK_MODEL: path('weights/fillmask-small-en') }, env)],
+  preRun: [({ ENV }) => Object.assign(ENV, { FILLMASK_MODEL: path(`weights/${model.name}`) }, env)],
   host,
 });
 for (const fd of [0, 1, 2]) Object.assign(FS.streams[fd], { tty: isatty(fd), path: `/dev/fd/${fd}` }); // for isatty and fstat
