@@ -214,7 +214,8 @@ static bool parse(train_options *o, int argc, char **argv, int *code)
         .about = "Trains a masked language model with AdamW and writes a folder that fillmask and\n"
                  "transformers load, with a model card, README.md, whose curves and table come\n"
                  "from metrics.jsonl. Beside them are checkpoints, from which --resume goes on to\n"
-                 "the bit, and the tokens of the data, which are used again while data and\n",
+                 "the bit, and the tokens of the data, which are used again while data and\n"
+                 "tokenizer stay the same. Ctrl-C saves.\n",
         .examples = "  fillmask train --preset imdb --data aclImdb -o tuned\n"
                     "  gzip -dc aclImdb_v1.tar.gz | fillmask train --preset imdb --data - -o tuned\n"
                     "  fillmask train --preset imdb --data aclImdb -o tuned --resume\n"
