@@ -29,7 +29,7 @@ const TYPES = {
 export async function serve({ folder, host = '127.0.0.1', port = 0, path = '/', headers = {} }) {
   const found = (await readdir(folder, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
   const files = new Map(found.map((entry) => {
-    const file = join(entry.path, entry.name);
+    const file = join(entry.parentPath ?? entry.path, entry.name); // the second in Node.js before 20.12 alone
     return [path + relative(folder, file).split(sep).map(encodeURIComponent).join('/'), file];
   }));
   files.set(path, files.get(`${path}index.html`));

@@ -1,7 +1,9 @@
 // runtimes.test.mjs - one script in newer versions of Node.js, in Bun and in Deno, on both devices: it fills, trains, and
-// ends by itself without dispose(). tools/web_setup.sh fetches the programs where npm has them.
+// ends by itself without dispose(). And the server of the demo page in each Node.js. tools/web_setup.sh fetches the
+// programs where npm has them.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { bin, root } from './helpers.mjs';
@@ -17,6 +19,16 @@ const programs = {
 
 for (const [name, [program, ...options]] of Object.entries(programs)) {
   const skip = spawnSync(program, ['--version']).status !== 0 && `npm brings no ${name} for this machine`;
+  if (name.includes('Node.js'))
+    test(`${name}: the server of the demo page`, { skip }, () => {
+      const script = `import { serve } from ${JSON.stringify(join(root, 'tools/serve.mjs'))};
+        const { address, server } = await serve({ folder: ${JSON.stringify(join(root, 'web'))} });
+        console.log(await (await fetch(address + 'demo/index.html')).text());
+        server.close();
+        server.closeAllConnections();`;
+      const { stdout, stderr } = spawnSync(program, ['--input-type=module', '--eval', script], { encoding: 'utf8', timeout: 60_000 });
+      assert.equal(stdout, `${readFileSync(join(root, 'web/demo/index.html'), 'utf8')}\n`, stderr);
+    });
   for (const device of ['wasm', 'native'])
     test(`${name}: ${device}`, { skip }, () => {
       const script = join(root, 'tests/web/samples/script.mjs');
