@@ -71,6 +71,8 @@ export { Trainer } from './trainer.js';
 
 // ---- workers ----
 
+const MOST_THREADS = 256; // each is a worker, which takes a while to start
+
 const ENGINE_OPTIONS = /** @type {const} */ (['threads', 'device', 'powerPreference', 'adapter', 'instructionSet', 'workerUrl', 'wasmUrl', 'createWorker']);
 
 /** A worker, and what is in it. */
@@ -97,7 +99,8 @@ const engines = new Set();
 function engineFor(/** @type {EngineOptions} */ options) {
   const { device = 'auto' } = options, { devices, adapters } = host();
   if (device !== 'auto' && !devices.includes(device)) throw new FillmaskError('E_ARGUMENT', `device is "${device}"; here it must be one of ${['auto', ...devices].join(', ')}.`);
-  const { adapter, powerPreference } = options;
+  const { adapter, powerPreference, threads = 1 } = options;
+  if (!Number.isInteger(threads) || threads < 1 || threads > MOST_THREADS) throw new FillmaskError('E_ARGUMENT', `threads is ${threads}; it must be a whole number from 1 to ${MOST_THREADS}, or left out.`);
   if (adapter !== undefined && !adapters) throw new FillmaskError('E_ARGUMENT', 'adapter is for Node.js; here powerPreference chooses among graphics cards.');
   if (powerPreference !== undefined && !['low-power', 'high-performance'].includes(powerPreference)) throw new FillmaskError('E_ARGUMENT', `powerPreference is "${powerPreference}"; it must be low-power or high-performance.`);
   if ((adapter ?? powerPreference) !== undefined && device !== 'webgpu') throw new FillmaskError('E_ARGUMENT', `${adapter === undefined ? 'powerPreference' : 'adapter'} chooses among graphics cards; give device "webgpu" with it.`);

@@ -261,6 +261,11 @@ test('options that choose a graphics card go with device "webgpu" alone', async 
   for (const [options, message] of cases) await assert.rejects(loadModel(modelFolder, options), { code: 'E_ARGUMENT', message });
 });
 
+onEach('a number of threads that is none, or too large, is refused', async (device) => {
+  for (const threads of [0, -1, 1.5, 5000, NaN, '2', null])
+    await assert.rejects(loadModel(modelFolder, { device, threads }), { code: 'E_ARGUMENT', message: `threads is ${threads}; it must be a whole number from 1 to 256, or left out.` });
+});
+
 test('the native program is found where it should be, and only of this version', () => {
   const index = JSON.stringify(new URL('../../web/index-node.js', import.meta.url).href);
   const script = (device) => `
