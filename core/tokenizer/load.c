@@ -352,7 +352,9 @@ fm_status fm_tokenizer_open(fm_tokenizer **tokenizer, const char *path, fm_error
             status = open_files(tokenizer, path, false, NULL, err);
         else
             status = fm_fail(err, FM_E_IO,
-                             "%.500s is neither a folder with a tokenizer.json or a vocab.txt nor such a file.", path);
+                             "%.500s is neither a folder with a tokenizer.json or a vocab.txt nor a file whose name "
+                             "ends in .json or .txt.",
+                             path);
     }
     free(json);
     free(text);

@@ -384,7 +384,9 @@ static void json_cut(void **state)
 static void nothing_to_open(void **state)
 {
     (void)state;
-    expect_refusal(folder, FM_E_IO, "is neither a folder with a tokenizer.json or a vocab.txt nor such a file.");
+    expect_refusal(
+        folder, FM_E_IO,
+        "is neither a folder with a tokenizer.json or a vocab.txt nor a file whose name ends in .json or .txt.");
     expect_refusal("", FM_E_IO, "is neither a folder");
     expect_refusal(path_of("odd.txt"), FM_E_IO, "odd.txt could not be opened");
     expect_refusal(path_of("odd.json"), FM_E_IO, "odd.json could not be opened");
