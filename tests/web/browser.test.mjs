@@ -64,6 +64,42 @@ test('the two builds and any number of threads give the same, and as the native 
   }
 });
 
+for (const isolated of [true, false])
+  test(`aborts work and refuses bad files on a page that is ${isolated ? '' : 'not '}cross-origin isolated`, { skip, timeout: 120_000 }, async () => {
+    const { origin } = await serveFolder({ isolated });
+    const page = await openPage(origin);
+    const { pending, queued, early, seconds, bad, after, good } = await page.evaluate(async () => {
+      const { loadModel, dispose } = await import('/web/index.js');
+      const error = (promise) => promise.then(() => null, ({ code, name, message }) => ({ code, name, message }));
+      const model = await loadModel(undefined, { threads: 2 });
+      const start = performance.now(), works = new AbortController(), waits = new AbortController();
+      setTimeout(() => { works.abort(); waits.abort(new Error('never mind')); }, 50);
+      const long = Array(200).fill('The red cat sat on the mat. '.repeat(8));
+      const [pending, queued] = await Promise.all([error(model.score(long, { signal: works.signal })), error(model.score(long, { signal: waits.signal }))]);
+      const early = await error(loadModel(undefined, { signal: AbortSignal.abort(new Error('no')) }));
+      const after = await model.fill('This is [MASK].');
+      const seconds = (performance.now() - start) / 1000;
+      const names = ['config.json', 'tokenizer.json', 'model.safetensors'];
+      const files = Object.fromEntries(await Promise.all(names.map(async (name) => [name, await (await fetch(`/weights/fillmask-small-en/${name}`)).arrayBuffer()])));
+      const bad = [];
+      for (const change of [{ 'config.json': new TextEncoder().encode('{') }, { 'tokenizer.json': new Uint8Array(10) }, { 'model.safetensors': files['model.safetensors'].slice(0, 1_000_000) }])
+        bad.push(await error(loadModel({ ...files, ...change }, { threads: 2 })));
+      const good = await (await loadModel(files, { threads: 2 })).fill('This is [MASK].'); // the worker lives on
+      await dispose();
+      return { pending, queued, early, seconds, bad, after, good };
+    });
+    assert.equal(pending.name, 'AbortError');
+    assert.deepEqual([queued.message, early.message], ['never mind', 'no']);
+    assert.ok(seconds < 30, `the work went on for ${seconds} s`);
+    for (const [i, file] of ['config.json', 'tokenizer.json', 'model.safetensors'].entries()) {
+      assert.equal(bad[i].code, 'E_FORMAT');
+      assert.ok(bad[i].message.includes(file), bad[i].message);
+    }
+    assert.equal(after.length, 5);
+    assert.deepEqual(good, after);
+    assert.deepEqual(page.complaints, []);
+  });
+
 test('it works inside a worker', { skip, timeout: 60_000 }, async () => {
   const { origin } = await serveFolder({
     answer: async (request, response, path) => path === '/own-worker.js' && response.writeHead(200, { 'content-type': 'text/javascript' }).end(`
