@@ -5,12 +5,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import v8 from 'node:v8';
 import { hasRelaxedSimd } from '../../web/engine.js';
 import { built, createEngine, folder, native } from './helpers.mjs';
-
-v8.setFlagsFromString('--experimental-wasm-relaxed-simd'); // Node.js 20 has it behind this
-v8.setFlagsFromString('--no-liftoff'); // whose first compiler gets its dot product wrong
 
 const weights = fileURLToPath(new URL('../../weights/', import.meta.url));
 native('quantize', '-m', join(weights, readFileSync(join(weights, 'default'), 'utf8').trim()), '--dtype', 'f32', '-o', 'default-f32', '--quiet');

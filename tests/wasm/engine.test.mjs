@@ -3,12 +3,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import v8 from 'node:v8';
 import { Engine, hasRelaxedSimd } from '../../web/engine.js';
 import { built, createEngine, createThread, files } from './helpers.mjs';
-
-v8.setFlagsFromString('--experimental-wasm-relaxed-simd'); // Node.js 20 has it behind this
-v8.setFlagsFromString('--no-liftoff'); // whose first compiler gets its dot product wrong
 
 const text = 'The red cat sat on the [MASK].';
 const fill = (engine, model, options = {}) => engine.call('fill', { model, texts: [text], ...options })[0][0];

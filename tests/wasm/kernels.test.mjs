@@ -2,12 +2,8 @@
 // test_library.c.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import v8 from 'node:v8';
 import { hasRelaxedSimd, imports } from '../../web/engine.js';
 import { built } from './helpers.mjs';
-
-v8.setFlagsFromString('--experimental-wasm-relaxed-simd'); // Node.js 20 has it behind this
-v8.setFlagsFromString('--no-liftoff'); // whose first compiler gets its dot product wrong; the check at load sees that
 
 for (const name of ['test-library.wasm', 'test-kernels.wasm', 'test-kernels-relaxed.wasm']) {
   const skip = name.includes('relaxed') && !hasRelaxedSimd() && 'this Node.js has no relaxed SIMD';

@@ -2,12 +2,9 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import v8 from 'node:v8';
 import { gzipSync } from 'node:zlib';
 import { hasRelaxedSimd } from '../../web/engine.js';
 import { built } from './helpers.mjs';
-
-v8.setFlagsFromString('--experimental-wasm-relaxed-simd'); // Node.js 20 has it behind this
 
 const names = ['fillmask.wasm', 'fillmask-relaxed.wasm'];
 
