@@ -512,12 +512,12 @@ static double gelu_within(float x)
 static void check_gelu_at(const fm_kernels *set, size_t n, const float *x)
 {
     float *y = row_of(n), *right = row_of(n), *d = random_row(n, 3, 0.0f, 1.0f), *d_right = copy_row(n, d);
-    set->gelu(n, y, x);
-    reference->gelu(n, right, x);
+    set->bias_gelu(n, y, x, NULL, NULL);
+    reference->bias_gelu(n, right, x, NULL, NULL);
     for (size_t i = 0; i < n; i++)
-        expect(set, "gelu", n, i, y[i], right[i], gelu_within(x[i]) * fabs(right[i]) + 1e-36);
+        expect(set, "bias_gelu", n, i, y[i], right[i], gelu_within(x[i]) * fabs(right[i]) + 1e-36);
     memcpy(right, x, n * sizeof *x);
-    set->gelu(n, right, right);
+    set->bias_gelu(n, right, right, NULL, NULL);
     assert_memory_equal(right, y, n * sizeof *y);
     memcpy(y, d, n * sizeof *d);
     set->gelu_backward(n, d, x);
@@ -530,6 +530,28 @@ static void check_gelu_at(const fm_kernels *set, size_t n, const float *x)
     free_row(d_right);
 }
 
+/* The same numbers whether sums come with their bias or without, and whether they are kept or not. */
+static void check_bias_at(const fm_kernels *set, size_t n, const float *x)
+{
+    float *bias = random_row(n, 5, 0.0f, 1.0f), *sum = copy_row(n, x), *right = row_of(n), *y = row_of(n);
+    float *pre = row_of(n);
+    reference->add(n, sum, bias);
+    set->bias_gelu(n, right, sum, NULL, pre);
+    assert_memory_equal(pre, sum, n * sizeof *pre);
+    set->bias_gelu(n, y, x, bias, NULL);
+    assert_memory_equal(y, right, n * sizeof *y);
+    memset(pre, 0, n * sizeof *pre);
+    memcpy(y, x, n * sizeof *y);
+    set->bias_gelu(n, y, y, bias, pre);
+    assert_memory_equal(y, right, n * sizeof *y);
+    assert_memory_equal(pre, sum, n * sizeof *pre);
+    free_row(bias);
+    free_row(sum);
+    free_row(right);
+    free_row(y);
+    free_row(pre);
+}
+
 static void check_gelu(const fm_kernels *set)
 {
     static const float odd[] = {0.0f,     -0.0f,    1e-38f,    -1e-38f, 1e-45f, 1e-20f,    -1e-20f,   13.0f,
@@ -539,6 +561,7 @@ static void check_gelu(const fm_kernels *set)
     for (size_t n = 1; n > 0; n = next_size(n)) {
         float *x = random_row(n, 4, 0.0f, 3.0f);
         check_gelu_at(set, n, x);
+        check_bias_at(set, n, x);
         for (size_t i = 0; i < n; i++) x[i] = 26.0f * ((float)i + 0.5f) / (float)n - 13.0f;
         check_gelu_at(set, n, x);
         free_row(x);
@@ -595,6 +618,7 @@ static void elements(void **state)
 {
     (void)state;
     every_set(check_add_and_scale);
+    check_gelu(reference);
     every_set(check_gelu);
     every_set(check_exp_shift);
     every_set(check_exp_range);
@@ -943,8 +967,8 @@ static void reference_is_right(void **state)
     /* Phi(1) = 0.841344746, Phi(3) = 0.998650102; phi(1) = 0.241970725, phi(3) = 0.004431848. */
     const float gelu[] = {-0.004049694f, -0.158655254f, 0.0f, 0.841344746f, 2.995950306f};
     const float slope[] = {-0.011945647f, -0.083315471f, 0.5f, 2.166630942f, 1.011945647f};
-    reference->gelu(5, y, x);
-    expect_row(reference, "gelu", 5, y, gelu, 0.0, 1e-7);
+    reference->bias_gelu(5, y, x, NULL, NULL);
+    expect_row(reference, "bias_gelu", 5, y, gelu, 0.0, 1e-7);
     reference->gelu_backward(5, d, x);
     expect_row(reference, "gelu_backward", 5, d, slope, 0.0, 2e-7);
 

@@ -60,9 +60,9 @@ static void finish_rows(const fm_kernels *kernels, const cpu_product *p, size_t 
 {
     for (size_t i = row; i < row + rows; i++) {
         float *c = p->c + i * p->stride + column;
-        if (p->bias) kernels->add(cols, c, p->bias + column);
-        if (p->pre) memcpy(p->pre + i * p->pre_stride + column, c, cols * sizeof(float));
-        if (p->gelu) kernels->gelu(cols, c, c);
+        const float *bias = p->bias ? p->bias + column : NULL;
+        if (p->gelu) kernels->bias_gelu(cols, c, c, bias, p->pre ? p->pre + i * p->pre_stride + column : NULL);
+        else if (bias) kernels->add(cols, c, bias);
     }
 }
 
@@ -155,7 +155,7 @@ static void multiply(const block *x, size_t row, size_t rows, size_t column, siz
         tiles(x->kernels, rows, cols, words, left + part_offset(x, at, k, lines) + line * words,
               x->right + part_offset(x, x->at, k, x->padded) + column * words, c, p->stride, p->add || k > 0);
     }
-    if (end == p->k && (p->bias || p->pre || p->gelu))
+    if (end == p->k && (p->bias || p->gelu))
         finish_rows(x->cpu->kernels, p, x->row + row, x->column + column, rows, cols);
 }
 

@@ -115,7 +115,7 @@ static void piece_task(void *context, size_t index, int worker)
                 float *y = p->y + (i + l) * p->stride + j;
                 kernels->dequantise(width, y, sums + l * nr, offset * x->sums[i + l], x->scales[i + l], p->scales + j,
                                     p->bias ? p->bias + j : NULL);
-                if (p->gelu) kernels->gelu(width, y, y);
+                if (p->gelu) kernels->bias_gelu(width, y, y, NULL, NULL);
             }
         }
     if (x->kernels->end) x->kernels->end();

@@ -68,7 +68,8 @@ typedef struct fm_kernels {
 
     void (*add)(size_t n, float *y, const float *x);           /* y += x */
     void (*scale)(size_t n, float *y, float a);                /* y *= a */
-    void (*gelu)(size_t n, float *y, const float *x);          /* y = x * Phi(x); y may be x */
+    /* With x + bias, kept in pre: y = x * Phi(x). bias and pre may be NULL; y may be x. */
+    void (*bias_gelu)(size_t n, float *y, const float *x, const float *bias, float *pre);
     void (*gelu_backward)(size_t n, float *d, const float *x); /* d *= Phi(x) + x * phi(x) */
     /* out = (x - mean) * rstd * gamma + beta; stats[2] = mean, rstd */
     void (*layer_norm)(size_t n, float *out, const float *x, const float *gamma, const float *beta, float epsilon,

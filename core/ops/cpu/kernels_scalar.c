@@ -73,9 +73,13 @@ static double normal_cdf(double x)
     return 0.5 * erfc(-x * 0.70710678118654752440);
 }
 
-static void gelu(size_t n, float *y, const float *x)
+static void bias_gelu(size_t n, float *y, const float *x, const float *bias, float *pre)
 {
-    for (size_t i = 0; i < n; i++) y[i] = (float)(x[i] * normal_cdf(x[i]));
+    for (size_t i = 0; i < n; i++) {
+        float at = x[i] + (bias ? bias[i] : 0.0f);
+        if (pre) pre[i] = at;
+        y[i] = (float)(at * normal_cdf(at));
+    }
 }
 
 static void gelu_backward(size_t n, float *d, const float *x)
@@ -250,7 +254,7 @@ const fm_kernels fm_kernels_scalar = {
     int8_sets,
     add,
     scale,
-    gelu,
+    bias_gelu,
     gelu_backward,
     layer_norm,
     layer_norm_backward,

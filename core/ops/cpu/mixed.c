@@ -125,10 +125,13 @@ static void write_rows(const mixed *x, float *sums, size_t stride, size_t row, s
     for (size_t i = row; i < row + rows; i++, sums += stride) {
         float *c = p->c + i * p->stride + column;
         if (add) kernels->add(cols, sums, c);
-        if (last && p->bias) kernels->add(cols, sums, p->bias + column);
-        if (last && p->pre) memcpy(p->pre + i * p->pre_stride + column, sums, cols * sizeof *sums);
-        if (last && p->gelu) kernels->gelu(cols, c, sums);
-        else memcpy(c, sums, cols * sizeof *sums);
+        const float *bias = last && p->bias ? p->bias + column : NULL;
+        if (last && p->gelu) {
+            kernels->bias_gelu(cols, c, sums, bias, p->pre ? p->pre + i * p->pre_stride + column : NULL);
+            continue;
+        }
+        if (bias) kernels->add(cols, sums, bias);
+        memcpy(c, sums, cols * sizeof *sums);
     }
 }
 
