@@ -66,8 +66,8 @@ typedef struct fm_kernels {
     fm_product_kernels products[FM_PRECISIONS];
     const fm_int8_kernels *const *int8; /* best first, then NULL; one of them needs nothing more than this set */
 
-    void (*add)(size_t n, float *y, const float *x);           /* y += x */
-    void (*scale)(size_t n, float *y, float a);                /* y *= a */
+    void (*add)(size_t n, float *y, const float *x); /* y += x */
+    void (*scale)(size_t n, float *y, float a);      /* y *= a */
     /* With x + bias, kept in pre: y = x * Phi(x). bias and pre may be NULL; y may be x. */
     void (*bias_gelu)(size_t n, float *y, const float *x, const float *bias, float *pre);
     void (*gelu_backward)(size_t n, float *d, const float *x); /* d *= Phi(x) + x * phi(x) */

@@ -126,8 +126,8 @@ static inline vf vexp(vf x)
 }
 
 /* Phi(x), the normal distribution function, and *bell = exp(-x^2 / 2). With z = |x| / sqrt 2 the tail is
- * erfc(z) / 2 = exp(-z^2) t P(t) / 2, t = 1 / (1 + 0.47 z); P is a fit of ours over z in [0, 10] with a relative error of
- * 3.4e-8 where the tail is above 1e-4, and 2.7e-7 elsewhere. */
+ * erfc(z) / 2 = exp(-z^2) t P(t) / 2, t = 1 / (1 + 0.47 z); P is a fit of ours over z in [0, 10] with a relative error
+ * of 3.4e-8 where the tail is above 1e-4, and 2.7e-7 elsewhere. */
 static inline vf normal_cdf(vf x, vf *bell)
 {
     vf magnitude = MAX(x, SUB(SET1(0.0f), x));
