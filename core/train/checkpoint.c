@@ -46,7 +46,7 @@ static fm_status refuse_other(const char *path, const char *theirs, const char *
         if (left != right || memcmp(theirs, mine, left) != 0 || !theirs[left] || !mine[right])
             return fm_fail(err, FM_E_ARGUMENT,
                            "%s belongs to another training: it has \"%.*s\" where this one has \"%.*s\"; resume with "
-                           "the options and data of its start, or train into another folder.",
+                           "the options and data of its start, or begin another training.",
                            path, left < 200 ? (int)left : 200, theirs, (int)right, mine);
         theirs += left + 1;
         mine += right + 1;
@@ -67,13 +67,15 @@ static uint64_t hash_numbers(uint64_t hash, const void *data, size_t size)
 static uint64_t hash_notes(const fm_stored_note *notes, size_t count)
 {
     uint64_t hash = FM_HASH_START;
-    for (size_t i = 0; i < count; i++) hash = fm_hash(hash, notes[i].value, strlen(notes[i].value) + 1);
+    for (size_t i = 0; i < count; i++)
+        if (notes[i].value) hash = fm_hash(hash, notes[i].value, strlen(notes[i].value) + 1);
     return hash;
 }
 
-/* What a checkpoint says beside its tensors; the hash, of all else, comes last. */
-enum { NOTE_TRAINING, NOTE_STEP, NOTE_TOKENS, NOTE_GENERATOR, NOTE_ORDER, NOTE_HASH, NOTES };
-static const char *const keys[] = {"fillmask.training", "step", "tokens", "generator", "order", "hash"};
+/* What a checkpoint says beside its tensors; the hash, of all else, comes last. The loss scale, and for how many steps
+ * it has been kept, only trainings of f16 have, and not those of versions that forgot it. */
+enum { NOTE_TRAINING, NOTE_STEP, NOTE_TOKENS, NOTE_GENERATOR, NOTE_ORDER, NOTE_SCALE, NOTE_HASH, NOTES };
+static const char *const keys[] = {"fillmask.training", "step", "tokens", "generator", "order", "loss_scale", "hash"};
 
 typedef struct memory {
     uint8_t *data;
@@ -81,18 +83,21 @@ typedef struct memory {
 } memory;
 
 /* What a checkpoint is stored by, in a file or in memory. */
-typedef fm_status store(void *to, const fm_stored_tensor *tensors, const fm_stored_note *notes, fm_error *err);
+typedef fm_status store(void *to, const fm_stored_tensor *tensors, const fm_stored_note *notes, size_t note_count,
+                        fm_error *err);
 
-static fm_status store_file(void *to, const fm_stored_tensor *tensors, const fm_stored_note *notes, fm_error *err)
+static fm_status store_file(void *to, const fm_stored_tensor *tensors, const fm_stored_note *notes, size_t note_count,
+                            fm_error *err)
 {
     const char *const *path = to;
-    return fm_safetensors_write(*path, tensors, TRAINER_STATES, notes, NOTES, err);
+    return fm_safetensors_write(*path, tensors, TRAINER_STATES, notes, note_count, err);
 }
 
-static fm_status store_memory(void *to, const fm_stored_tensor *tensors, const fm_stored_note *notes, fm_error *err)
+static fm_status store_memory(void *to, const fm_stored_tensor *tensors, const fm_stored_note *notes, size_t note_count,
+                              fm_error *err)
 {
     memory *m = to;
-    return fm_safetensors_build(&m->data, &m->size, tensors, TRAINER_STATES, notes, NOTES, err);
+    return fm_safetensors_build(&m->data, &m->size, tensors, TRAINER_STATES, notes, note_count, err);
 }
 
 static fm_status save(fm_trainer *t, store *by, void *to, fm_error *err)
@@ -117,19 +122,24 @@ static fm_status save(fm_trainer *t, store *by, void *to, fm_error *err)
     uint64_t order = 0;
     if (!status) status = trainer_order_hash(t, &order, err);
     if (!status) {
-        char step[24], tokens[24], generator[60], order_text[24], hash_text[24];
+        char step[24], tokens[24], generator[60], order_text[24], scale[40], hash_text[24];
         snprintf(step, sizeof step, "%llu", (unsigned long long)t->step);
         snprintf(tokens, sizeof tokens, "%llu", (unsigned long long)t->report.tokens);
         snprintf(generator, sizeof generator, "threefry2x32-20, seed %u, round %llu", t->options.seed,
                  (unsigned long long)t->step + 1);
         snprintf(order_text, sizeof order_text, "%016llx", (unsigned long long)order);
-        const char *const values[NOTES] = {training.data, step, tokens, generator, order_text, hash_text};
+        snprintf(scale, sizeof scale, "%.0f %u", (double)t->scale, t->whole);
+        const bool scaled = t->options.precision == FM_PRECISION_F16;
+        const char *const values[NOTES] = {training.data,         step,     tokens, generator, order_text,
+                                           scaled ? scale : NULL, hash_text};
         fm_stored_note notes[NOTES];
-        for (size_t i = 0; i < NOTES; i++) notes[i] = (fm_stored_note){keys[i], values[i]};
-        uint64_t hash = hash_notes(notes, NOTE_HASH);
+        size_t count = 0;
+        for (size_t i = 0; i < NOTES; i++)
+            if (values[i]) notes[count++] = (fm_stored_note){keys[i], values[i]};
+        uint64_t hash = hash_notes(notes, count - 1);
         for (size_t i = 0; i < TRAINER_STATES; i++) hash = hash_numbers(hash, tensors[i].data, tensors[i].size);
         snprintf(hash_text, sizeof hash_text, "%016llx", (unsigned long long)hash);
-        status = by(to, tensors, notes, err);
+        status = by(to, tensors, notes, count, err);
     }
     fm_buffer_free(&training);
     trainer_drop_fetched(t);
@@ -187,7 +197,8 @@ static fm_status check(fm_trainer *t, const fm_safetensors *file, const fm_store
                        fm_error *err)
 {
     for (size_t i = 0; i < NOTES; i++)
-        if (!notes[i].value) return fm_fail(err, FM_E_FORMAT, "%s is not a checkpoint of a training.", path);
+        if (!notes[i].value && i != NOTE_SCALE)
+            return fm_fail(err, FM_E_FORMAT, "%s is not a checkpoint of a training.", path);
     fm_status status = check_hash(file, notes, path, err);
     if (status) return status;
     fm_buffer mine = {0};
@@ -200,12 +211,30 @@ static fm_status check(fm_trainer *t, const fm_safetensors *file, const fm_store
     return status;
 }
 
-static bool read_number(const char *text, uint64_t *value)
+/* A number of digits alone, up to `last`: what comes after that, or NULL. */
+static const char *read_number(const char *text, char last, uint64_t *value)
 {
     char *end;
-    if (*text < '0' || *text > '9') return false;
+    if (*text < '0' || *text > '9') return NULL;
     *value = strtoull(text, &end, 10);
-    return *end == '\0';
+    return *end == last ? end + 1 : NULL;
+}
+
+/* How gradients of f16 are scaled from here on, as at the start of a training where the checkpoint does not say. */
+static fm_status read_scale(const fm_trainer *t, const char *text, const char *path, uint64_t *scale, uint64_t *whole,
+                            fm_error *err)
+{
+    *scale = (uint64_t)TRAINER_FIRST_SCALE;
+    *whole = 0;
+    if (!text || t->options.precision != FM_PRECISION_F16) return FM_OK;
+    const char *rest = read_number(text, ' ', scale);
+    if (rest && read_number(rest, '\0', whole) && *scale > 0 && (*scale & (*scale - 1)) == 0 &&
+        *scale <= (uint64_t)TRAINER_MOST_SCALE && *whole < TRAINER_STEPS_TO_RISE)
+        return FM_OK;
+    return fm_fail(err, FM_E_FORMAT,
+                   "%s has the loss scale \"%.40s\" where a power of two up to %.0f belongs, and for how many steps it "
+                   "was kept, fewer than %d; resume from another checkpoint.",
+                   path, text, (double)TRAINER_MOST_SCALE, TRAINER_STEPS_TO_RISE);
 }
 
 /* Closes the file, which errors call `path`. */
@@ -214,10 +243,11 @@ static fm_status load(fm_trainer *t, fm_safetensors *file, const char *path, fm_
     fm_stored_note notes[NOTES];
     for (size_t i = 0; i < NOTES; i++) notes[i] = (fm_stored_note){keys[i], fm_safetensors_metadata(file, keys[i])};
     fm_status status = check(t, file, notes, path, err);
-    uint64_t step = 0, tokens = 0, order;
-    if (!status && (!read_number(notes[NOTE_STEP].value, &step) || !read_number(notes[NOTE_TOKENS].value, &tokens) ||
-                    step > fm_trainer_steps(t)))
+    uint64_t step = 0, tokens = 0, scale = 0, whole = 0, order;
+    if (!status && (!read_number(notes[NOTE_STEP].value, '\0', &step) ||
+                    !read_number(notes[NOTE_TOKENS].value, '\0', &tokens) || step > fm_trainer_steps(t)))
         status = fm_fail(err, FM_E_FORMAT, "%s does not say a step of this training.", path);
+    if (!status) status = read_scale(t, notes[NOTE_SCALE].value, path, &scale, &whole, err);
     size_t elements = (size_t)t->parameters->elements;
     float *array = status ? NULL : fm_alloc(elements, sizeof(float));
     if (!status && !array) status = fm_fail_memory(err, elements * sizeof(float), "a checkpoint");
@@ -229,6 +259,10 @@ static fm_status load(fm_trainer *t, fm_safetensors *file, const char *path, fm_
     if (!status) status = t->backend->ops->finish(t->backend, err);
     if (status == FM_PENDING) status = FM_OK; /* what is asked for later finds it there */
     if (!status) status = trainer_go_to(t, step, tokens, err);
+    if (!status && t->options.precision == FM_PRECISION_F16) {
+        t->scale = (float)scale;
+        t->whole = (uint32_t)whole;
+    }
     if (!status) status = trainer_order_hash(t, &order, err);
     if (!status && order != strtoull(notes[NOTE_ORDER].value, NULL, 16))
         status =

@@ -226,8 +226,8 @@ typedef struct fm_train_options {
     uint64_t warmup;      /* steps of linear warm-up */
     double learning_rate; /* its peak */
     double beta1, beta2, epsilon, weight_decay, clip;
-    /* Of the products; weights, moments and evaluations are f32. With f16 gradients are scaled, by 65536 at first and
-     * again after loading; a step in which they go beyond f16 changes nothing, and its norm is infinite. */
+    /* Of the products; weights, moments and evaluations are f32. With f16 gradients are scaled, by 65536 at first; a
+     * step in which they go beyond f16 changes nothing, and its norm is infinite. */
     fm_precision precision;
     bool dropout;
     float mask_rate;
@@ -274,11 +274,11 @@ bool fm_trainer_in_step(const fm_trainer *trainer);
 /* The values as they are: `to` has fm_parameters.elements floats. After FM_PENDING, as for checkpoints. */
 fm_status fm_trainer_values(fm_trainer *trainer, float *to, fm_error *err);
 
-/* A checkpoint is one file with values, moments, step, generator and data order, replaced as a whole. A training
- * resumed from it goes on as if it had not stopped, on any machine with the same instruction set. Loading refuses a
- * file whose content does not have the hash that it names (FM_E_FORMAT), one of another model, or one made with options
- * that change what a step does (FM_E_ARGUMENT). After FM_PENDING, saving goes on when it is asked for again before the
- * next step; while fm_trainer_advance() is pending it is refused. */
+/* A checkpoint is one file with values, moments, step, generator, data order and loss scale, replaced as a whole. A
+ * training resumed from it goes on as if it had not stopped, on any machine with the same instruction set. Loading
+ * refuses a file whose content does not have the hash that it names (FM_E_FORMAT), one of another model, or one made
+ * with options that change what a step does (FM_E_ARGUMENT). After FM_PENDING, saving goes on when it is asked for
+ * again before the next step; while fm_trainer_advance() is pending it is refused. */
 fm_status fm_checkpoint_save(fm_trainer *trainer, const char *path, fm_error *err);
 fm_status fm_checkpoint_load(fm_trainer *trainer, const char *path, fm_error *err);
 /* The same in memory; fm_free(*data). */

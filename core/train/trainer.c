@@ -7,11 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of gradients in f16, whose largest number is 65504. */
-#define FIRST_SCALE 65536.0f
-#define MOST_SCALE 16777216.0f
-#define STEPS_TO_RISE 2000
-
 /* ---- creation ---- */
 
 static fm_status check_options(const fm_train_options *o, const fm_config *config, fm_error *err)
@@ -137,7 +132,7 @@ fm_status fm_trainer_create(fm_trainer **trainer, const fm_config *config, const
     t->backend = backend;
     t->corpus = corpus;
     t->options = *options;
-    t->scale = options->precision == FM_PRECISION_F16 ? FIRST_SCALE : 1.0f;
+    t->scale = options->precision == FM_PRECISION_F16 ? TRAINER_FIRST_SCALE : 1.0f;
     t->masking = (fm_masking){
         options->mask_rate, options->whole_words, options->seed, config->vocab_size, fm_tokenizer_special(tokenizer),
         options->shares};
@@ -372,9 +367,9 @@ static void adapt_scale(fm_trainer *t)
     bool made = isfinite(t->squares);
     t->whole = made ? t->whole + 1 : 0;
     if (!made && t->scale > 1.0f) t->scale *= 0.5f;
-    if (t->whole < STEPS_TO_RISE) return;
+    if (t->whole < TRAINER_STEPS_TO_RISE) return;
     t->whole = 0;
-    if (t->scale < MOST_SCALE) t->scale *= 2.0f;
+    if (t->scale < TRAINER_MOST_SCALE) t->scale *= 2.0f;
 }
 
 static fm_status end_step(fm_trainer *t, fm_error *err)

@@ -4,6 +4,11 @@
 
 #include "train/train.h"
 
+/* Of gradients in f16, whose largest number is 65504. */
+#define TRAINER_FIRST_SCALE 65536.0f
+#define TRAINER_MOST_SCALE 16777216.0f
+#define TRAINER_STEPS_TO_RISE 2000
+
 struct fm_trainer {
     const fm_config *config;
     const fm_parameters *parameters;

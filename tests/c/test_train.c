@@ -721,6 +721,155 @@ static void a_damaged_checkpoint_is_refused(void **state)
     close_rig(fresh);
 }
 
+/* ---- scaled gradients ---- */
+
+/* The cpu's table for a training of f16, whose products are f32 here. While `beyond` is set, norms are not finite. */
+static struct half {
+    const fm_ops *cpu;
+    fm_ops ops;
+    bool beyond;
+    float *squares;
+} half;
+
+static void precision_of_half(fm_backend *b, fm_precision precision)
+{
+    half.cpu->precision(b, precision == FM_PRECISION_F16 ? FM_PRECISION_F32 : precision);
+}
+
+static void read_of_half(fm_backend *b, fm_tensor from, void *to)
+{
+    half.cpu->read(b, from, to);
+    if (from.rows * from.cols == 1) half.squares = to;
+}
+
+static fm_status finish_of_half(fm_backend *b, fm_error *err)
+{
+    fm_status status = half.cpu->finish(b, err);
+    if (half.squares && half.beyond) *half.squares = INFINITY;
+    half.squares = NULL;
+    return status;
+}
+
+static rig *open_half(void)
+{
+    fm_train_options options = usual;
+    options.precision = FM_PRECISION_F16;
+    fm_backend *backend;
+    assert_int_equal(fm_cpu_create(&backend, NULL, 1, NULL), FM_OK);
+    half = (struct half){.cpu = backend->ops, .ops = *backend->ops};
+    half.ops.precision = precision_of_half;
+    half.ops.read = read_of_half;
+    half.ops.finish = finish_of_half;
+    backend->ops = &half.ops;
+    backend->half = true;
+    return open_with(&options, backend);
+}
+
+/* Gives the checkpoint another loss scale, or none, and the hash of that. */
+static void set_scale(const char *scale)
+{
+    static const char *const keys[] = {"fillmask.training", "step", "tokens", "generator", "order",
+                                       "loss_scale",        "hash"};
+    static const char *const names[] = {"values", "first_moment", "second_moment"};
+    fm_safetensors *file_of;
+    fm_stored_tensor tensors[3];
+    fm_stored_note notes[7];
+    size_t count = 0, size;
+    uint8_t *data;
+    char text[24];
+    uint64_t hash = FM_HASH_START;
+    assert_int_equal(fm_safetensors_open(&file_of, file("checkpoint"), NULL), FM_OK);
+    for (size_t i = 0; i < 6; i++) {
+        const char *value = i == 5 ? scale : fm_safetensors_metadata(file_of, keys[i]);
+        if (!value) continue;
+        hash = fm_hash(hash, value, strlen(value) + 1);
+        notes[count++] = (fm_stored_note){keys[i], value};
+    }
+    for (size_t i = 0; i < 3; i++) {
+        tensors[i] = *fm_safetensors_find(file_of, names[i]);
+        for (size_t at = 0; at < tensors[i].size; at += 4) {
+            uint32_t number;
+            memcpy(&number, tensors[i].data + at, sizeof number);
+            hash = fm_hash_number(hash, number);
+        }
+    }
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)hash);
+    notes[count++] = (fm_stored_note){"hash", text};
+    assert_int_equal(fm_safetensors_build(&data, &size, tensors, 3, notes, count, NULL), FM_OK);
+    fm_safetensors_close(file_of);
+    assert_int_equal(fm_file_replace(file("checkpoint"), data, size, NULL), FM_OK);
+    fm_free(data);
+}
+
+/* What the checkpoint of a trainer says of it. */
+static void assert_scale(rig *r, const char *expected)
+{
+    fm_safetensors *made;
+    assert_int_equal(fm_checkpoint_save(r->trainer, file("made"), NULL), FM_OK);
+    assert_int_equal(fm_safetensors_open(&made, file("made"), NULL), FM_OK);
+    const char *found = fm_safetensors_metadata(made, "loss_scale");
+    if (expected) assert_string_equal(found, expected);
+    else assert_null(found);
+    fm_safetensors_close(made);
+    unlink(file("made"));
+}
+
+static void the_loss_scale_goes_on(void **state)
+{
+    (void)state;
+    rig *r = open_half();
+    assert_scale(r, "65536 0");
+    step(r);
+    assert_scale(r, "65536 1");
+    half.beyond = true;
+    assert_true(isinf(step(r).norm));
+    step(r);
+    half.beyond = false;
+    assert_scale(r, "16384 0");
+    step(r);
+    assert_int_equal(fm_checkpoint_save(r->trainer, file("checkpoint"), NULL), FM_OK);
+    close_rig(r);
+    r = open_half();
+    assert_int_equal(fm_checkpoint_load(r->trainer, file("checkpoint"), NULL), FM_OK);
+    assert_scale(r, "16384 1");
+    set_scale("8 1999");
+    assert_int_equal(fm_checkpoint_load(r->trainer, file("checkpoint"), NULL), FM_OK);
+    step(r);
+    assert_scale(r, "16 0");
+    set_scale(NULL); /* of a version that forgot it */
+    assert_int_equal(fm_checkpoint_load(r->trainer, file("checkpoint"), NULL), FM_OK);
+    assert_scale(r, "65536 0");
+    close_rig(r);
+    static const char *const wrong[] = {"0 0",
+                                        "3 0",
+                                        "33554432 0",
+                                        "-8 0",
+                                        "8",
+                                        "8 ",
+                                        "8 2000",
+                                        "8 -1",
+                                        "8 1 1",
+                                        " 8 1",
+                                        "8.0 1",
+                                        "inf 0",
+                                        "0x10 1",
+                                        "",
+                                        "8 1x",
+                                        "8  1",
+                                        "18446744073709551616 1",
+                                        "8 99999999999999999999"};
+    r = open_half();
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        set_scale(wrong[i]);
+        expect_refusal(r, FM_E_FORMAT, "where a power of two up to 16777216 belongs");
+    }
+    close_rig(r);
+    r = open_rig(&usual, NULL, 1); /* others have none */
+    assert_scale(r, NULL);
+    close_rig(r);
+    unlink(file("checkpoint"));
+}
+
 /* ---- refusals ---- */
 
 static void options_out_of_range_are_refused(void **state)
@@ -847,6 +996,7 @@ int main(void)
         cmocka_unit_test(checkpoints_go_between_backends_that_answer_at_once_and_later),
         cmocka_unit_test(a_checkpoint_of_another_training_is_refused),
         cmocka_unit_test(a_damaged_checkpoint_is_refused),
+        cmocka_unit_test(the_loss_scale_goes_on),
         cmocka_unit_test(options_out_of_range_are_refused),
         cmocka_unit_test(evaluation_masks_are_fixed),
     };
