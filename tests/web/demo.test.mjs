@@ -353,6 +353,139 @@ test('Train: the curve, pause and resume, before and after, the model as files',
   assert.deepEqual(page.complaints, []);
 });
 
+/** Starts a training and pauses it at a step or soon after. @returns {Promise<{step: number, path: string}>} the checkpoint that is saved then */
+async function paused(page, step) {
+  await page.click('#train-start');
+  await page.waitForFunction((step) => Number(/^Step (\d+)/.exec(document.querySelector('#train-state').textContent)?.[1]) >= step, step, { timeout: 240_000 });
+  await page.click('#train-pause');
+  const { name, bytes } = await downloaded(page, '#train-keep');
+  await eventually(async () => assert.equal(await page.textContent('#train-live'), `${name} is saved.`));
+  assert.equal(await page.textContent('#train-state'), 'Paused');
+  const path = join(folder, name);
+  writeFileSync(path, bytes);
+  return { step: Number(/^checkpoint-(\d+)\.safetensors$/.exec(name)[1]), path };
+}
+
+/** How many steps a training has made, once it is done. */
+async function done(page) {
+  await page.waitForSelector('#train-start:not(:disabled)', { timeout: 180_000 });
+  assert.ok(await page.isHidden('#train-notice'), await page.textContent('#train-notice'));
+  return Number(/^Done: (\d+) steps/.exec(await page.textContent('#train-state'))?.[1]);
+}
+
+test('Train: a checkpoint goes on in another page, one of the command line too; a wrong one changes nothing', rules, async () => {
+  const { address } = await served();
+  const page = await opened(address, '#train');
+  const sample = () => page.waitForFunction(() => document.querySelector('#train-text').value.includes('captain'));
+  const weights = async () => new Map(unzipped((await downloaded(page, '#train-save')).bytes)).get('fillmask-small-en-tuned/model.safetensors');
+  await sample();
+  await page.fill('#train [name=epochs]', '2');
+  await page.fill('#train [name=seed]', '7');
+  const { step, path } = await paused(page, 1);
+  assert.ok(step < 6, `${step}`);
+  await page.click('#train-pause');
+  assert.equal(await done(page), 6);
+  const expected = await weights(), held = await page.textContent('#train-held');
+
+  await page.reload();
+  await ready(page);
+  await sample();
+  const problem = async (pattern) => {
+    await page.waitForSelector('#train-notice:not([hidden])', { timeout: 60_000 });
+    assert.match(await page.textContent('#train-notice'), pattern);
+  };
+  for (const content of ['no checkpoint', readFileSync(join(defaultModel, 'model.safetensors')).subarray(0, 1e6), Buffer.alloc(64, 255)]) {
+    writeFileSync(join(folder, 'wrong.safetensors'), content);
+    await page.setInputFiles('#train-checkpoint', join(folder, 'wrong.safetensors'));
+    await problem(/^wrong\.safetensors is not a checkpoint of a training; /);
+    assert.ok(await page.isVisible('#train-settings'));
+  }
+  await drop(page, 'train', 'dropped.safetensors', 'no checkpoint');
+  await problem(/^dropped\.safetensors is not a checkpoint/);
+
+  await page.setInputFiles('#train-checkpoint', path);
+  await page.waitForSelector('#train-from:not([hidden])');
+  assert.match(await page.textContent('#train-from'), new RegExp(`^\\s*checkpoint-${step}\\.safetensors goes on after step ${step} of 6, .* batches of 8 chunks of 32 tokens, learning rate 0\\.0005, seed 7\\.`));
+  assert.ok(await page.isHidden('#train-settings'));
+  const own = await page.inputValue('#train-text');
+  await page.fill('#train-text', own.replace('captain', 'sailor'));
+  await page.click('#train-start');
+  await problem(/^The checkpoint belongs to another training: .* documents of data/);
+  assert.equal(await page.textContent('#train-start'), 'Go on training'); // with the right texts
+  await page.fill('#train-text', own);
+  await page.click('#train-start');
+  assert.equal(await done(page), 6);
+  assert.deepEqual(await weights(), expected);
+  assert.equal(await page.textContent('#train-held'), held);
+  assert.ok(await page.isVisible('#train-settings'));
+
+  // Cut off, and of another model; what was trained before stays.
+  writeFileSync(join(folder, 'cut.safetensors'), readFileSync(path).subarray(0, 1e6));
+  await page.setInputFiles('#train-checkpoint', join(folder, 'cut.safetensors'));
+  await page.click('#train-start');
+  await problem(/^The checkpoint/);
+  await page.click('#train-from button');
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'train-checkpoint');
+  assert.equal(await page.textContent('#train-start'), 'Train');
+  assert.deepEqual(await weights(), expected);
+
+  // The command line learns from all texts, which the page keeps some of apart.
+  const lines = join(folder, 'sample.txt'), tuned = join(folder, 'by-command-line');
+  writeFileSync(lines, own);
+  run(bin, 'train', '-q', '-m', defaultModel, '--data', lines, '--steps', '4', '--batch', '4', '--length', '16', '--learning-rate', '3e-4', '--warmup', '1', '--mask-rate', '0.2', '--save-every', '2', '-o', tuned);
+  await page.setInputFiles('#train-checkpoint', join(tuned, 'checkpoint-2.safetensors'));
+  await page.click('#train-start');
+  assert.equal(await done(page), 4);
+  assert.equal(await page.textContent('#train-held'), '–');
+  assert.deepEqual(page.complaints, []);
+});
+
+test('Train: a checkpoint goes from the processor to a graphics card, and back', rules, async () => {
+  const { address } = await served();
+  const page = await openPage(`${address}#about`, { args: ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-dawn-features=disable_workgroup_init'] });
+  await ready(page);
+  const lines = join(folder, 'tides.txt'), small = join(folder, 'small');
+  writeFileSync(lines, Array.from({ length: 60 }, (_, i) => `The tide ${['rises', 'falls', 'turns'][i % 3]} and the ${['boat', 'gull'][i % 2]} waits for the ${['captain', 'lamp', 'bell', 'fog'][i % 4]}.\n`).join(''));
+  run(bin, 'train', '-q', '--tokenizer', defaultModel, '--layers', '1', '--hidden', '32', '--heads', '2', '--positions', '32', '--data', lines, '--steps', '1', '--batch', '2', '--length', '16', '-o', small);
+  await page.setInputFiles('#about-file', ['config.json', 'vocab.txt', 'tokenizer_config.json', 'model.safetensors'].map((name) => join(small, name)));
+  await page.waitForFunction(() => /is open/.test(document.querySelector('#about-opened').textContent));
+  const on = async (device, pattern) => {
+    await open(page, 'about');
+    await page.selectOption('#about-compute', device);
+    await says(page, pattern);
+    await open(page, 'train');
+    await page.selectOption('#train-model', 'Yours');
+  };
+  await open(page, 'train');
+  await page.selectOption('#train-model', 'Yours');
+  await page.fill('#train-text', readFileSync(lines, 'utf8'));
+  for (const [field, value] of [['epochs', '2'], ['batch_size', '2']]) await page.fill(`#train [name=${field}]`, value);
+  await page.selectOption('#train [name=chunk]', '16');
+  await page.click('#train-start');
+  const steps = await done(page), held = Number(await page.textContent('#train-held'));
+  assert.ok(steps > 20);
+  const goOn = async ({ path }) => {
+    await page.setInputFiles('#train-checkpoint', path);
+    await page.waitForSelector('#train-from:not([hidden])');
+  };
+  const stop = async () => {
+    await page.click('#train-stop');
+    await page.waitForSelector('#train-start:not(:disabled)');
+  };
+  const first = await paused(page, 2);
+  await stop();
+  await on('webgpu', /WebGPU/);
+  await goOn(first);
+  const second = await paused(page, first.step + 2);
+  await stop();
+  assert.ok(second.step < steps, `${second.step} of ${steps}`);
+  await on('wasm', /thread/);
+  await goOn(second);
+  await page.click('#train-start');
+  assert.equal(await done(page), steps);
+  assert.ok(Math.abs(Number(await page.textContent('#train-held')) - held) <= 0.02, `${await page.textContent('#train-held')} instead of ${held}`);
+});
+
 test('About: card, device, speed, size, a model of one’s own', rules, async () => {
   const { address } = await served();
   const page = await opened(address, '#about');

@@ -13,10 +13,14 @@ export class Texts {
   /** What a file brought. @type {import('./records.js').Table | null} */
   #table = null;
 
-  /** @param {string} tab whose elements these are @param {(problem: string) => void} tell what went wrong; '' for nothing */
-  constructor(tab, tell) {
+  /**
+   * @param {string} tab whose elements these are
+   * @param {(problem: string) => void} tell what went wrong; '' for nothing
+   * @param {(file: File) => any} [take] a file that is no text's, and then says so
+   */
+  constructor(tab, tell, take = () => false) {
     [this.#write, this.#file, this.#chosen, this.#column] = ['text', 'file', 'chosen', 'column'].map((name) => $(`#${tab}-${name}`));
-    droppable($(`#${tab}`), this.#file, (file) => this.#open(file).then(() => tell(''), (error) => tell(error.message)));
+    droppable($(`#${tab}`), this.#file, (file) => take(file) || this.#open(file).then(() => tell(''), (error) => tell(error.message)));
     $('button', this.#chosen).addEventListener('click', () => this.close());
   }
 

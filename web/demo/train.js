@@ -2,6 +2,7 @@
 import { Trainer } from '../index.js';
 import { drawRows } from './candidates.js';
 import { Chart } from './chart.js';
+import { readCheckpoint } from './checkpoint.js';
 import { chooser } from './chooser.js';
 import { $, announcer, download, duration, make, say } from './dom.js';
 import { MASK } from './masks.js';
@@ -17,8 +18,9 @@ const LOOK = 1500; // milliseconds between two looks at what has been learnt
 const form = $('#train-options'), probes = $('#train-probes');
 const notice = $('#train-notice'), state = $('#train-state'), bar = $('#train-progress'), comparison = $('#train-comparison');
 const begin = $('#train-start'), pause = $('#train-pause'), controls = $('#train-controls'), outcome = $('#train-outcome'), saving = $('#train-saving');
+const keeping = $('#train-keep'), from = $('#train-from'), settings = $('#train-settings'), checkpointFile = $('#train-checkpoint');
 const chart = new Chart($('#train-chart'));
-const texts = new Texts('train', (problem) => say(notice, problem));
+const texts = new Texts('train', (problem) => say(notice, problem), (file) => file.name.endsWith('.safetensors') && goOnFrom(file));
 const base = chooser($('#train-model'));
 const announce = announcer($('#train-live'));
 
@@ -30,15 +32,17 @@ let controller = null;
 let trained = null;
 /** What its card says. */
 let story = '';
+/** What the next training goes on from. @type {import('./checkpoint.js').Checkpoint | null} */
+let checkpoint = null;
 /** Of each sentence that is watched. @type {WeakMap<Element, Record<string, import('./candidates.js').Row[]>>} */
 const predictions = new WeakMap();
 
 // ---- texts ----
 
-/** What is learnt from, and what is only measured by if there is enough of it. */
+/** What is learnt from, and what is only measured by if there is enough of it, and a checkpoint learnt not from all. */
 function split(documents, length) {
   const held = documents.filter((_, i) => i % HELD === HELD - 1);
-  if (wordsIn(held) < 2 * length) return { data: documents };
+  if (wordsIn(held) < 2 * length || checkpoint?.documents === documents.length) return { data: documents };
   return { data: documents.filter((_, i) => i % HELD !== HELD - 1), eval_data: held };
 }
 
@@ -46,12 +50,16 @@ const wordsIn = (documents) => documents.reduce((sum, text) => sum + text.split(
 
 // ---- the training ----
 
-function optionsFor(documents) {
+function chosenOptions() {
   const { epochs, batch_size, learning_rate, chunk, seed } = form.elements;
-  const how = { epochs: Number(epochs.value), batch_size: Number(batch_size.value), learning_rate: Number(learning_rate.value), length: Number(chunk.value), seed: Number(seed.value), warmup: 0.1 };
+  return { epochs: Number(epochs.value), batch_size: Number(batch_size.value), learning_rate: Number(learning_rate.value), length: Number(chunk.value), seed: Number(seed.value), warmup: 0.1 };
+}
+
+function optionsFor(documents) {
+  const how = checkpoint?.options ?? chosenOptions();
   // A dozen evaluations, going by the words; how many steps there are is known once the texts are tokens.
-  const steps = (how.epochs * wordsIn(documents)) / how.length / how.batch_size;
-  return { ...how, ...split(documents, how.length), eval_steps: Math.max(5, Math.round(steps / 12)), eval_limit: 64 };
+  const steps = checkpoint?.options.steps ?? (how.epochs * wordsIn(documents)) / how.length / how.batch_size;
+  return { ...how, ...split(documents, how.length), checkpoint: checkpoint?.file, eval_steps: Math.max(5, Math.round(steps / 12)), eval_limit: 64 };
 }
 
 async function start(event) {
@@ -65,18 +73,20 @@ async function start(event) {
   busy(true);
   const began = performance.now();
   try {
-    drawComparison();
-    await compare('before', await base().get());
     model = await base().copy();
     trainer = new Trainer(model, { ...options, signal });
     for await (const report of watched(trainer)) steps = report.step;
-    state.textContent = `Done: ${steps} steps.${options.eval_data ? '' : ' There was too little text to keep some apart to measure by.'}`;
+    steps ||= checkpoint?.step ?? 0; // one of a training that was at its end
+    state.textContent = `Done: ${steps} steps.${options.eval_data ? '' : ' No text was kept apart to measure by.'}`;
   } catch (error) {
-    state.textContent = `Stopped after ${steps} steps.`;
+    state.textContent = steps > 0 ? `Stopped after ${steps} steps.` : 'Nothing was learnt.';
     if (error.name !== 'AbortError') say(notice, error.message);
   }
-  figure('left', duration((performance.now() - began) / 1000), 'taken');
-  outcome.hidden = steps === 0;
+  if (steps > 0) {
+    figure('left', duration((performance.now() - began) / 1000), 'taken');
+    goOnFrom(null);
+  }
+  outcome.hidden = steps === 0 && !trained;
   announce(state.textContent, true);
   try {
     if (steps > 0) await keep(model, steps, options);
@@ -93,7 +103,7 @@ async function start(event) {
 async function* watched(trainer) {
   let looked = performance.now(), drawn = false;
   for await (const report of trainer) {
-    if (!drawn) chart.start(report.steps);
+    if (!drawn) await clear(report.steps);
     drawn = true;
     draw(report);
     yield report;
@@ -115,6 +125,7 @@ async function keep(model, steps, options) {
 function busy(is) {
   begin.disabled = is;
   pause.textContent = 'Pause';
+  keeping.disabled = true;
   controls.hidden = !is;
   bar.hidden = !is;
   saving.hidden = is || !trained;
@@ -123,8 +134,6 @@ function busy(is) {
   outcome.hidden = false;
   outcome.scrollIntoView({ block: 'start' });
   state.textContent = 'Reading the texts';
-  for (const name of ['loss', 'held', 'speed']) figure(name, '–');
-  figure('left', '–', 'left');
 }
 
 // ---- what is shown of it ----
@@ -133,6 +142,16 @@ function figure(name, text, what) {
   const number = $(`#train-${name}`);
   number.textContent = text;
   if (what) number.nextElementSibling.textContent = what;
+}
+
+/** Makes room for what is shown of a training that has begun. */
+async function clear(steps) {
+  chart.start(steps);
+  for (const name of ['loss', 'held', 'speed']) figure(name, '–');
+  figure('left', '–', 'left');
+  keeping.disabled = false;
+  drawComparison();
+  await compare('before', await base().get());
 }
 
 function draw({ step, steps, loss, tokens_per_second, eta, evaluation }) {
@@ -186,6 +205,38 @@ function togglePause() {
   announce(state.textContent, true);
 }
 
+/** Has the next training go on from a file, or, with null, begin anew. @param {File | null} file */
+async function goOnFrom(file) {
+  checkpointFile.value = ''; // so that the same file can be chosen again
+  try {
+    checkpoint = file && (await readCheckpoint(file));
+    say(notice, '');
+  } catch (error) {
+    return say(notice, error.message);
+  }
+  settings.hidden = Boolean(checkpoint);
+  from.hidden = !checkpoint;
+  checkpointFile.parentElement.hidden = Boolean(checkpoint);
+  begin.textContent = checkpoint ? 'Go on training' : 'Train';
+  if (!checkpoint) return;
+  const { steps, batch_size, length, learning_rate, seed } = checkpoint.options;
+  const how = `batches of ${batch_size} chunks of ${length} tokens, learning rate ${learning_rate}, seed ${seed}`;
+  $('p', from).textContent = `${checkpoint.file.name} goes on after step ${checkpoint.step} of ${steps}, with the texts and settings that it was made with: ${how}.`;
+  announce($('p', from).textContent, true);
+}
+
+async function keepState() {
+  keeping.disabled = true;
+  try {
+    const file = await /** @type {Trainer} */ (trainer).checkpoint();
+    download(file, file.name);
+    announce(`${file.name} is saved.`, true);
+  } catch (error) {
+    say(notice, error.message);
+  }
+  keeping.disabled = !trainer;
+}
+
 async function save({ target }) {
   target.disabled = true;
   try {
@@ -214,6 +265,12 @@ export function show() {
 
 form.addEventListener('submit', start);
 pause.addEventListener('click', togglePause);
+keeping.addEventListener('click', keepState);
+checkpointFile.addEventListener('change', () => checkpointFile.files?.[0] && goOnFrom(checkpointFile.files[0]));
+$('button', from).addEventListener('click', () => {
+  goOnFrom(null);
+  checkpointFile.focus(); // the button is gone
+});
 $('#train-stop').addEventListener('click', () => controller?.abort());
 $('#train-sample').addEventListener('click', sample);
 $('#train-save').addEventListener('click', save);
