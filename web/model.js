@@ -19,7 +19,8 @@ import { clean, Tokenizer } from './tokenizer.js';
  * @property {string} instruction_set
  * @property {'wasm' | 'webgpu'} [device] what computes, unless it is the native program
  * @property {string} [adapter] the graphics card's name
- * @property {string} [warning] why a graphics card that was asked for does not compute
+ * @property {string} [warning] why a graphics card that was asked for does not compute, or that the vocabulary may have
+ *   been cut short
  * @property {number} threads
  * @property {{pad: number, unk: number, cls: number, sep: number, mask: number}} special ids
  * @property {string} mask_token

@@ -50,6 +50,8 @@ fm_status cli_model_open(fm_model **model, const char *folder, const fm_model_op
     *model = NULL;
     fm_status status = cli_gpu(device, &gpu, err);
     if (!status) status = fm_model_open(model, folder, options, err);
+    char doubt[200];
+    if (!status && fm_model_doubt(*model, doubt)) fprintf(stderr, "fillmask: %s: %s\n", folder, doubt);
     if (!gpu) return status;
     if (status) {
         gpu->ops->destroy(gpu);

@@ -50,6 +50,11 @@ fm_status service_info(call *c)
     fm_buffer_format(c->answer, "{\"vocab_size\": %u, ", m ? m->config.vocab_size : fm_tokenizer_size(tokenizer));
     add_special(c->answer, tokenizer);
     if (m) add_shape(c->answer, m);
+    char doubt[200];
+    if (m && fm_model_doubt(m, doubt)) {
+        fm_buffer_text(c->answer, ", \"warning\": ");
+        fm_buffer_json(c->answer, doubt, strlen(doubt));
+    }
     fm_buffer_text(c->answer, "}");
     return FM_OK;
 }

@@ -1,6 +1,7 @@
 /* model.c - opens a model, from a folder or from memory: tokenizer, config, weights, backend. */
 #include "tasks/tasks.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,6 +134,21 @@ fm_status fm_model_replace_weights(fm_model *m, const void *data, size_t size, f
     m->weights = weights;
     m->dtype = FM_DTYPE_STORED;
     return FM_OK;
+}
+
+/* ---- doubts ---- */
+
+#define PADDING 128 /* the sizes of models are rounded up to multiples of it, or of less */
+
+/* transformers opens such models, and some are meant: a config of the usual size with a small vocabulary. */
+bool fm_model_doubt(const fm_model *m, char sentence[200])
+{
+    uint32_t tokens = fm_tokenizer_size(m->tokenizer);
+    if (m->config.vocab_size - tokens < PADDING) return false;
+    snprintf(sentence, 200,
+             "The vocabulary has %u tokens, the model %u; if its file was cut short, texts are read as other tokens.",
+             tokens, m->config.vocab_size);
+    return true;
 }
 
 /* ---- devices ---- */

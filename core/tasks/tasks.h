@@ -42,6 +42,9 @@ fm_status fm_model_new_network(fm_model *model, const fm_room *room, fm_network 
 /* Frees what fm_weights_floats made for a while, unless the model computes with it. */
 void fm_model_drop_floats(fm_model *model);
 
+/* Whether something about a model is odd, though it was opened: a sentence. */
+bool fm_model_doubt(const fm_model *model, char sentence[200]);
+
 /* Lets a backend compute, which becomes the model's; NULL for the cpu. The one before and the model's network are gone:
  * nobody else may use them. */
 void fm_model_use(fm_model *model, fm_backend *backend);

@@ -3,7 +3,7 @@
 import { cpSync, existsSync, rmSync } from 'node:fs';
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
-import { path, read, readJson, refused, trainModel, write, writeData } from './helper.mjs';
+import { path, read, readJson, refused, run, trainModel, write, writeData } from './helper.mjs';
 
 before(() => {
   writeData();
@@ -122,6 +122,21 @@ test('configs', () => {
   damage(set({ n_layers: 2 }), all, /layer\.1\..* is missing/);
   damage(set({ dim: 64, n_heads: 2 }), all, /has the shape/);
   damage(set({ vocab_size: 1000000, dim: 8192, hidden_dim: 65536, n_layers: 128, n_heads: 64 }), all, /bad\//);
+});
+
+test('a vocabulary that may have been cut short is told of', () => {
+  const list = read('good', 'vocab.txt').toString().trimEnd().split('\n');
+  const info = [{ id: 1, op: 'open', model: 'bad' }, { id: 2, op: 'info', model: 1 }].map((line) => JSON.stringify(line) + '\n').join('');
+  for (const [count, warning] of [[30, /The vocabulary has 30 tokens, the model 160; if its file was cut short/], [40, null]]) {
+    cpSync(path('good'), path('bad'), { recursive: true, force: true });
+    rmSync(path('bad', 'tokenizer.json'));
+    write('bad/vocab.txt', list.slice(0, count).join('\n'));
+    const fill = run(['fill', '-m', 'bad', '--json', 'a [MASK]']), serve = run(['serve', '--stdio'], { input: info });
+    assert.deepEqual([fill.code, JSON.parse(fill.out).length], [0, 5]);
+    const told = JSON.parse(serve.out.trimEnd().split('\n').at(-1)).result.warning;
+    if (warning) [fill.err, told].forEach((text) => assert.match(text, warning));
+    else assert.deepEqual([fill.err, told], ['', undefined]);
+  }
 });
 
 test('vocabularies', () => {
