@@ -82,13 +82,16 @@ export class Trainer {
    * @param {import('./model.js').Model} model
    * @param {TrainerOptions & TrainOptions} options
    */
-  constructor(model, { data, eval_data, eval_steps = 0, eval_limit = 0, checkpoint, field, signal, ...options }) {
+  constructor(model, options) {
+    const { data, eval_data, eval_steps = 0, eval_limit = 0, checkpoint, field, signal, ...rest } = options ?? {};
     if (!data) throw new FillmaskError('E_ARGUMENT', 'A training needs data: texts to learn from.');
     if (checkpoint !== undefined && checkpoint !== null && ![Blob, ArrayBuffer, Uint8Array].some((kind) => checkpoint instanceof kind))
       throw new FillmaskError('E_ARGUMENT', 'checkpoint must be a Blob, an ArrayBuffer or a Uint8Array: what checkpoint() gave.');
+    if (signal !== undefined && signal !== null && !(signal instanceof AbortSignal))
+      throw new FillmaskError('E_ARGUMENT', 'signal must be an AbortSignal: that of an AbortController.');
     this.#model = model;
     this.#data = data;
-    this.#options = options;
+    this.#options = rest;
     this.#field = field;
     this.#checkpoint = checkpoint;
     this.#evaluation = { data: eval_data, steps: eval_steps, limit: eval_limit };

@@ -228,9 +228,9 @@ int cli_embed(int argc, char **argv)
         .about = "Turns texts into vectors: the mean of the model's last states over the tokens.\n"
                  "The cosine of two vectors tells how alike the model finds the texts. Prints\n"
                  "that of each text and the first one, or with --json the vectors. A text of - is\n"
-                 "standard input, a text a line or as --format says. A row that has no text keeps\n"
-                 "its place, with a reason on stderr. A text longer than the model is looked at in\n"
-                 "windows that overlap.\n",
+                 "standard input, a text a line, empty ones left out, or as --format says. A row\n"
+                 "that has no text keeps its place, with a reason on stderr. A text longer than\n"
+                 "the model is looked at in windows that overlap.\n",
         .examples = "  fillmask embed \"A great film.\" \"A wonderful movie.\" \"Rome is in Italy.\"\n"
                     "  fillmask embed --json --normalize --data reviews.jsonl > vectors.json\n",
         .options = options,

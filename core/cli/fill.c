@@ -397,9 +397,9 @@ int cli_fill(int argc, char **argv)
                  "logarithm of the probability of all of them. A target of several pieces takes as\n"
                  "many masks; its probability does not tell how probable that number of them is.\n"
                  "Special tokens and pieces of words are left out unless asked for. A text of - is\n"
-                 "standard input, a text a line or as --format says; a row that cannot be filled\n"
-                 "keeps its place, with a reason on stderr. A text longer than the model is looked\n"
-                 "at in windows.\n"
+                 "standard input, a text a line, empty ones left out, or as --format says; a row\n"
+                 "that cannot be filled keeps its place, with a reason on stderr. A text longer\n"
+                 "than the model is looked at in windows.\n"
                  "In the JSON, \"sequence\" is the text as given with the mask replaced by a word in\n"
                  "the case that its place asks for, and \"start\" and \"end\" are the mask's bytes in\n"
                  "the text.\n",

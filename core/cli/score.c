@@ -358,10 +358,10 @@ int cli_score(int argc, char **argv)
         .about = "Tells how expected a text is: the log-probability, in nats, of each token when\n"
                  "it is masked (Salazar et al. 2020; Kauf and Ivanova 2023). The score is their\n"
                  "sum, and the pseudo-perplexity is exp(-score / tokens). In the picture longer\n"
-                 "bars are greater surprises. A text of - is standard input, a text a line\n"
-                 "or as --format says; it, --data and --rank print a line a text: score,\n"
-                 "pseudo-perplexity, text. A row that has no text to score keeps its place, with a\n"
-                 "reason on stderr. Texts longer than the model are scored in windows.\n",
+                 "bars are greater surprises. A text of - is standard input, a text a line, empty\n"
+                 "ones left out, or as --format says; it, --data and --rank print a line a text:\n"
+                 "score, pseudo-perplexity, text. A row that has no text to score keeps its place,\n"
+                 "with a reason on stderr. Texts longer than the model are scored in windows.\n",
         .examples = "  fillmask score \"The capital of France is banana.\"\n"
                     "  fillmask score --rank \"He likes tea.\" \"He like tea.\" \"Tea he likes.\"\n"
                     "  fillmask score --json --data reviews.jsonl > scores.json\n"

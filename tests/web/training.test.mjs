@@ -243,6 +243,8 @@ test('bad options name the option', async () => {
     await assert.rejects(run(new Trainer(model, { ...options, steps: 1, ...change })), { code, message });
   await assert.rejects(run(new Trainer(model, { ...options, data: (function* () { throw new Error('mine'); })() })), { message: 'mine' });
   assert.throws(() => new Trainer(model, {}), { code: 'E_ARGUMENT', message: /data/ });
+  assert.throws(() => new Trainer(model), { code: 'E_ARGUMENT', message: /data/ });
+  assert.throws(() => new Trainer(model, { ...options, signal: 'stop' }), { code: 'E_ARGUMENT', message: /^signal must be an AbortSignal/ });
   for (const checkpoint of ['checkpoint-2.safetensors', '', {}, [1, 2]])
     assert.throws(() => new Trainer(model, { ...options, checkpoint }), { code: 'E_ARGUMENT', message: /^checkpoint must be a Blob/ });
   const busy = new Trainer(model, { ...options, steps: 2 });
