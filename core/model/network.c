@@ -184,29 +184,49 @@ static fm_status import_held(fm_network *n, const fm_weights *weights, size_t i,
     return status;
 }
 
-/* weights is NULL, or has matrices in the place of values. */
-static fm_status take_values(fm_network *n, const fm_parameters *parameters, const float *const *values,
-                             const fm_weights *weights, fm_error *err)
+/* A matrix of a file of f16, for a device that computes with it; none is made if it has other numbers. */
+static fm_status import_half(fm_network *n, const fm_weights *weights, size_t i, fm_error *err)
+{
+    fm_tensor *to = &n->values[i];
+    uint16_t *halves;
+    fm_status status = fm_weights_halves(weights, n->parameters, i, &halves, err);
+    if (!halves) return status;
+    to->type = FM_F16;
+    status = n->ops->import_half(n->backend, halves, to->rows, to->cols, &to->buffer, err);
+    fm_free(halves);
+    return status;
+}
+
+/* For inference. weights is NULL, or has matrices in the place of values. */
+static fm_status import_value(fm_network *n, size_t i, const float *const *values, const fm_weights *weights,
+                              fm_error *err)
+{
+    const fm_parameter *p = &n->parameters->list[i];
+    const fm_int8_matrix *int8 = weights && weights->int8[i].values ? &weights->int8[i] : NULL;
+    bool held = weights && weights->holder && weights->held[i].buffer;
+    fm_tensor *to = &n->values[i];
+    *to = (fm_tensor){0, held ? weights->held[i].type : int8 ? FM_I8 : FM_F32, p->rows, p->cols, 0};
+    if (n->ops->import_half && weights && weights->stored == FM_STORED_F16 && !p->vector && i != FM_P_POSITION) {
+        fm_status status = import_half(n, weights, i, err);
+        if (status || to->buffer) return status;
+    }
+    if (held) return import_held(n, weights, i, err);
+    if (int8) return n->ops->import_int8(n->backend, int8->values, int8->scales, p->rows, p->cols, &to->buffer, err);
+    return n->ops->import(n->backend, values[i], (size_t)p->rows * p->cols, &to->buffer, err);
+}
+
+static fm_status take_values(fm_network *n, const float *const *values, const fm_weights *weights, fm_error *err)
 {
     for (size_t i = 0; i < n->count; i++) {
-        const fm_parameter *p = &parameters->list[i];
         if (n->room.training) {
             n->ops->write(n->backend, n->values[i], values[i]);
             continue;
         }
-        bool held = weights && weights->holder && weights->held[i].buffer;
-        const fm_int8_matrix *int8 = weights && weights->int8[i].values ? &weights->int8[i] : NULL;
-        fm_type type = held ? weights->held[i].type : int8 ? FM_I8 : FM_F32;
-        n->values[i] = (fm_tensor){0, type, p->rows, p->cols, 0};
-        if (held && weights->holder == n->backend) {
+        if (weights && weights->holder == n->backend && weights->held[i].buffer) {
             n->values[i] = weights->held[i];
             continue;
         }
-        uint32_t *buffer = &n->values[i].buffer;
-        fm_status status =
-            held   ? import_held(n, weights, i, err)
-            : int8 ? n->ops->import_int8(n->backend, int8->values, int8->scales, p->rows, p->cols, buffer, err)
-                   : n->ops->import(n->backend, values[i], (size_t)p->rows * p->cols, buffer, err);
+        fm_status status = import_value(n, i, values, weights, err);
         if (!status) status = keep_buffer(n, n->values[i].buffer, err);
         if (status) return status;
     }
@@ -236,7 +256,7 @@ static fm_status create(fm_network **network, const fm_config *config, const fm_
     if (!n->values || !n->gradients || !n->layers || !n->host || !n->keys)
         status = fm_fail_memory(err, n->count * sizeof *n->values, "a network");
     if (!status && room->training) status = plan_state(n, parameters, err);
-    if (!status) status = take_values(n, parameters, values, weights, err);
+    if (!status) status = take_values(n, values, weights, err);
     if (!status) status = plan_activations(n, err);
     if (status) {
         fm_network_destroy(n);

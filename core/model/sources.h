@@ -43,6 +43,9 @@ size_t fm_padded(size_t elements);
 
 /* All rows of a matrix that is held, in its type. */
 void fm_weights_take(const fm_weights *weights, size_t parameter, void *to);
+/* A matrix of floats as f16, freed with fm_free; NULL if it has numbers that are none of f16. */
+fm_status fm_weights_halves(const fm_weights *weights, const fm_parameters *parameters, size_t parameter,
+                            uint16_t **halves, fm_error *err);
 
 fm_status fm_not_finite(const fm_loader *l, const char *tensor);
 /* Refuses scales that are not finite, or below 0. `data` is as in the file. */

@@ -178,6 +178,30 @@ void fm_weights_take(const fm_weights *weights, size_t parameter, void *to)
         weights->holder->ops->take(weights->holder, held->buffer, row, (uint8_t *)to + row * size);
 }
 
+fm_status fm_weights_halves(const fm_weights *weights, const fm_parameters *parameters, size_t parameter,
+                            uint16_t **halves, fm_error *err)
+{
+    const fm_parameter *p = &parameters->list[parameter];
+    const float *values = weights->values[parameter];
+    size_t cols = p->cols, count = p->rows * cols;
+    uint16_t *to = *halves = fm_alloc(count, sizeof *to);
+    float *row = fm_alloc(cols, sizeof *row), *again = fm_alloc(cols, sizeof *again);
+    bool enough = to && row && again, exact = true;
+    for (uint32_t i = 0; i < p->rows && enough && exact; i++, to += cols) {
+        const float *from = values ? values + i * cols : row;
+        if (!values) weights->holder->ops->take(weights->holder, weights->held[parameter].buffer, i, row);
+        exact = fm_encode16(to, from, FM_STORED_F16, cols) && fm_decode(again, (uint8_t *)to, FM_STORED_F16, cols) &&
+                memcmp(again, from, cols * sizeof *from) == 0;
+    }
+    fm_free(row);
+    fm_free(again);
+    if (!enough || !exact) {
+        fm_free(*halves);
+        *halves = NULL;
+    }
+    return enough ? FM_OK : fm_fail_memory(err, count * sizeof *to, "a matrix for another device");
+}
+
 void fm_weights_free(fm_weights *weights)
 {
     for (size_t i = 0; i < weights->count; i++)

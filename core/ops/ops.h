@@ -13,7 +13,8 @@
 
 #include "base/base.h"
 
-typedef enum fm_type { FM_F32, FM_U32, FM_I8 } fm_type;
+/* FM_I8 and FM_F16 are of weights alone. */
+typedef enum fm_type { FM_F32, FM_U32, FM_I8, FM_F16 } fm_type;
 
 /* buffer 0 is no tensor: operations take it where an operand is optional. */
 typedef struct fm_tensor {
@@ -78,6 +79,9 @@ typedef struct fm_ops {
     /* The same for a matrix of type FM_I8: row i holds data[i * cols + j] * scales[i]. */
     fm_status (*import_int8)(fm_backend *b, const int8_t *data, const float *scales, uint32_t rows, uint32_t cols,
                              uint32_t *buffer, fm_error *err);
+    /* The same for a matrix of type FM_F16. NULL in backends that do not compute with it. */
+    fm_status (*import_half)(fm_backend *b, const uint16_t *data, uint32_t rows, uint32_t cols, uint32_t *buffer,
+                             fm_error *err);
     /* A matrix that comes row by row and that the host does not keep, for inference alone: it is held in the form that
      * products take it in, with f32 products, and nothing else. put() takes each row once, as floats or, for FM_I8, as
      * int8; scales (rows) are as for import_int8 and may be filled until seal(), which makes the matrix ready and says
@@ -105,7 +109,7 @@ typedef struct fm_ops {
 
     void (*zero)(fm_backend *b, fm_tensor x);
 
-    /* out (T, H) = word[ids] + position[place.position]; word may be FM_I8. */
+    /* out (T, H) = word[ids] + position[place.position]; word may be FM_I8 or FM_F16. */
     void (*embedding)(fm_backend *b, fm_tensor out, fm_tensor word, fm_tensor position, fm_tensor ids,
                       const fm_packing *packing);
     /* d_word[ids[t]] += d_out[t], d_position[p] += d_out[t]. order (T, 1) lists tokens sorted by id, then by place, so
@@ -128,8 +132,8 @@ typedef struct fm_ops {
     /* Of the products of linear, attention and their backward twins from here on; f32 until told otherwise. */
     void (*precision)(fm_backend *b, fm_precision precision);
     /* y (M, N) = epilogue(x (M, K) w (N, K)^T + bias (1, N)). With GELU (erf form, Hendrycks and Gimpel 2016) the
-     * argument is kept in pre (M, N) if given. If w is FM_I8, without pre, then each row of x is rounded to 255 levels
-     * between -max and max of its magnitudes, and the sums of products are exact. */
+     * argument is kept in pre (M, N) if given. w may be FM_F16, or FM_I8 without pre; with that the cpu rounds each
+     * row of x to 255 levels between -max and max of its magnitudes, and the sums of products are exact. */
     void (*linear)(fm_backend *b, fm_tensor y, fm_tensor x, fm_tensor w, fm_tensor bias, fm_epilogue epilogue,
                    fm_tensor pre);
     /* d_x (M, K) = d_y w, added to if add; d_w += d_y^T x; d_bias += column sums of d_y. Each output is optional. */

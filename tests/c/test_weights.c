@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "model/convert.h"
+#include "model/sources.h"
 
 enum { VOCABULARY = 37, HIDDEN = 12, MOST_TENSORS = 64 };
 
@@ -161,6 +162,38 @@ static void rounds_to_16_bits(void **state)
                 assert_true(fabsf(w.values[i][k] - value) <= fmaxf(fabsf(value) * relative, absolute));
             }
         fm_weights_free(&w);
+    }
+}
+
+/* A matrix of F16 comes back as in the file, mapped or streamed; one of F32 is none of f16. */
+static void gives_halves_back(void **state)
+{
+    fixture *f = *state;
+    f->array[f->parameters.list[FM_P_WORD].offset + 3] = -0.0f;
+    f->array[f->parameters.list[FM_P_WORD].offset + 4] = -0x1p-24f;
+    for (int kind = FM_STORED_F32; kind <= FM_STORED_F16; kind++) {
+        fm_weights w[2];
+        fm_backend *backend;
+        fm_blob blob;
+        assert_int_equal(fm_weights_save(f->path, &f->parameters, f->values, (fm_stored_type)kind, NULL), FM_OK);
+        assert_int_equal(load(f, &w[0], NULL), FM_OK);
+        assert_int_equal(fm_cpu_create(&backend, NULL, 1, NULL), FM_OK);
+        assert_int_equal(fm_blob_open(&blob, f->path, NULL), FM_OK);
+        assert_int_equal(stream(f, backend, blob.data, blob.size, 100, false, &w[1], NULL), FM_OK);
+        for (size_t i = 0; i < 2 * f->parameters.count; i++) {
+            const fm_parameter *p = &f->parameters.list[i / 2];
+            const fm_stored_tensor *tensor = fm_safetensors_find(w[0].file, p->name);
+            uint16_t *halves;
+            if (p->vector) continue;
+            assert_int_equal(fm_weights_halves(&w[i % 2], &f->parameters, i / 2, &halves, NULL), FM_OK);
+            if (kind == FM_STORED_F32) assert_null(halves);
+            else assert_memory_equal(halves, tensor->data, tensor->size);
+            fm_free(halves);
+        }
+        fm_weights_free(&w[0]);
+        fm_weights_free(&w[1]);
+        fm_blob_close(&blob);
+        backend->ops->destroy(backend);
     }
 }
 
@@ -769,6 +802,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(keeps_f32),
         TEST(rounds_to_16_bits),
+        TEST(gives_halves_back),
         cmocka_unit_test(converts_every_half),
         cmocka_unit_test(converts_every_bf16),
         TEST(refuses_16_bit_overflow),

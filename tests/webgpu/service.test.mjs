@@ -124,14 +124,27 @@ test('a training goes from the GPU to WebAssembly, and back', { skip: noGpu }, a
   await assert.rejects(second.resume(more.slice(0, 1000)), { code: 'E_FORMAT', message: /^The checkpoint / });
 });
 
-test('int8 and f16 weights', { skip: noGpu }, async () => {
-  const client = connect(), reference = connect({ device: 'wasm' });
-  for (const dtype of ['int8', 'fp16']) {
+test('weights of every type, and what they take of the GPU', { skip: noGpu }, async () => {
+  let bytes = 0;
+  const client = connect({ openGpu: changed((device) => {
+    const create = device.createBuffer.bind(device);
+    device.createBuffer = (buffer) => ((bytes += buffer.usage === 0x8c ? buffer.size : 0), create(buffer)); // of tensors
+  }) });
+  const reference = connect({ device: 'wasm' }), taken = {};
+  for (const dtype of ['fp32', 'bf16', 'fp16', 'int8']) {
+    const before = bytes;
     const { number: model, info } = await client.call('open', { source, dtype });
+    taken[dtype] = bytes - before;
     const { number: other } = await reference.call('open', { source, dtype });
     assert.equal(info.device, 'webgpu', info.warning);
     const [a, b] = await Promise.all([client.call('score', { model, texts: ['The red cat sat.'] }), reference.call('score', { model: other, texts: ['The red cat sat.'] })]);
     near(a[0].score, b[0].score, dtype === 'int8' ? 3e-2 : 1e-3); // WebAssembly rounds activations to int8 as well
+    const { vocab_size, hidden, layers, feed_forward } = info;
+    const square = [hidden, hidden], wide = [[feed_forward, hidden], [hidden, feed_forward]];
+    const matrices = [[vocab_size, hidden], ...Array(layers).fill([square, square, square, square, ...wide]).flat(), square];
+    const size = { fp32: (rows, cols) => 4 * rows * cols, bf16: (rows, cols) => 4 * rows * cols, fp16: (rows, cols) => 2 * rows * cols, int8: (rows, cols) => rows * (4 + cols) };
+    const all = (type) => matrices.reduce((sum, [rows, cols]) => sum + Math.ceil(size[type](rows, cols) / 16) * 16, 0);
+    assert.equal(taken[dtype] - taken.fp32, all(dtype) - all('fp32'), dtype);
   }
 });
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/convert.h"
 #include "model/model.h"
 #include "ops/ops.h"
 #include "train/train.h"
@@ -86,6 +87,38 @@ static fm_tensor numbers(uint32_t rows, uint32_t cols)
     return scaled(rows, cols, 1.0f);
 }
 
+/* Weights of a type on the GPU; for the reference the same numbers as floats. */
+static fm_tensor weights(fm_type type, uint32_t rows, uint32_t cols, const int8_t *integers, const uint16_t *halves)
+{
+    fm_tensor x = {0, rig.side == 0 ? FM_F32 : type, rows, cols, 0};
+    float *scales = random_numbers(rows, 1.0f / sqrtf((float)cols)), *values = memory((size_t)rows * cols);
+    for (size_t i = 0; i < (size_t)rows * cols; i++) {
+        if (type == FM_I8) values[i] = (float)integers[i] * scales[i / cols];
+        else fm_decode(values + i, (const uint8_t *)(halves + i), FM_STORED_F16, 1);
+    }
+    fm_status status = rig.side == 0   ? rig.ops->import(rig.b, values, (size_t)rows * cols, &x.buffer, NULL)
+                       : type == FM_I8 ? rig.ops->import_int8(rig.b, integers, scales, rows, cols, &x.buffer, NULL)
+                                       : rig.ops->import_half(rig.b, halves, rows, cols, &x.buffer, NULL);
+    if (status) __builtin_trap();
+    return x; /* `values` stays: the reference has them where they are */
+}
+
+/* Random ones; as f16, many of them are too small to be normal. */
+static fm_tensor random_weights(fm_type type, uint32_t rows, uint32_t cols)
+{
+    size_t count = (size_t)rows * cols;
+    float *from = random_numbers(count, 1.0f);
+    int8_t *integers = calloc(count, 1);
+    uint16_t *halves = calloc(count, 2);
+    if (!integers || !halves) __builtin_trap();
+    for (size_t i = 0; i < count; i++) {
+        integers[i] = (int8_t)((int)((i * 7919 + rig.seed) % 255) - 127);
+        if (i % 3 == 0) from[i] *= 0x1p-16f;
+    }
+    fm_encode16(halves, from, FM_STORED_F16, count);
+    return weights(type, rows, cols, integers, halves);
+}
+
 static fm_tensor words(const uint32_t *from, uint32_t rows, uint32_t cols)
 {
     fm_tensor x = tensor(FM_U32, rows, cols);
@@ -162,6 +195,34 @@ static void case_large_linear(void)
     linear_case(1281, 1200, 6, true, false, false);
 }
 
+static void weights_case(fm_type type, uint32_t m, uint32_t n, uint32_t k, bool gelu)
+{
+    fm_tensor y = numbers(m, n), x = numbers(m, k), w = random_weights(type, n, k);
+    rig.ops->linear(rig.b, y, x, w, numbers(1, n), gelu ? FM_EPILOGUE_GELU : FM_EPILOGUE_NONE, FM_NO_TENSOR);
+    expect("y", y, 2e-6f);
+}
+
+/* Weights that are unpacked in the kernel, with rows of any length, and the depth in parts. */
+static void case_packed_linear(void)
+{
+    for (fm_type type = FM_I8; type <= FM_F16; type++) {
+        weights_case(type, 1, 1, 1, false);
+        weights_case(type, 5, 301, 37, false);
+        weights_case(type, 9, 66, 261, true);
+        weights_case(type, 17, 65, 34, true);
+        weights_case(type, 64, 127, 127, false);
+    }
+}
+
+/* And the other sizes of tiles. */
+static void case_large_packed_linear(void)
+{
+    for (fm_type type = FM_I8; type <= FM_F16; type++) {
+        weights_case(type, 650, 610, 9, false);
+        weights_case(type, 1281, 1200, 6, false);
+    }
+}
+
 /* Products of f16 whose operands are numbers of it: as exact as those of f32. */
 static void case_half_linear(void)
 {
@@ -193,6 +254,35 @@ static void case_embedding(void)
     fm_packing p = packing();
     fm_tensor out = numbers(TOKENS, 37);
     rig.ops->embedding(rig.b, out, numbers(53, 37), numbers(19, 37), words(ids, TOKENS, 1), &p);
+    expect("out", out, 0.0f);
+}
+
+static void case_packed_embedding(void)
+{
+    uint32_t ids[TOKENS];
+    fm_packing p = packing();
+    for (uint32_t t = 0; t < TOKENS; t++) ids[t] = t * 37 % 531;
+    for (fm_type type = FM_I8; type <= FM_F16; type++) {
+        fm_tensor out = numbers(TOKENS, 37);
+        rig.ops->embedding(rig.b, out, random_weights(type, 531, 37), numbers(19, 37), words(ids, TOKENS, 1), &p);
+        expect("out", out, 0.0f);
+    }
+}
+
+/* Every finite number that f16 has. */
+static void case_every_half(void)
+{
+    enum { WIDTH = 1351 }; /* times the tokens: 63,497; there are 63,488 */
+    uint32_t ids[TOKENS], half = 0;
+    uint16_t halves[TOKENS * WIDTH];
+    fm_packing p = packing();
+    for (uint32_t t = 0; t < TOKENS; t++) ids[t] = t;
+    for (uint32_t i = 0; i < TOKENS * WIDTH; i++) {
+        while ((half & 0x7c00) == 0x7c00) half++;
+        halves[i] = (uint16_t)half++;
+    }
+    fm_tensor out = numbers(TOKENS, WIDTH), word = weights(FM_F16, TOKENS, WIDTH, NULL, halves);
+    rig.ops->embedding(rig.b, out, word, tensor(FM_F32, 19, WIDTH), words(ids, TOKENS, 1), &p);
     expect("out", out, 0.0f);
 }
 
@@ -439,18 +529,43 @@ static const fm_config config = {.vocab_size = VOCABULARY,
                                  .attention_dropout = 0.1f,
                                  .initializer_range = 0.2f};
 
+static const float **make_values(fm_parameters *parameters)
+{
+    const float **values = calloc(100, sizeof *values);
+    if (!values || fm_parameters_make(parameters, &config, NULL)) __builtin_trap();
+    float *all = memory((size_t)parameters->elements);
+    if (fm_initialise(all, &config, parameters, 5, false, NULL, NULL)) __builtin_trap();
+    for (size_t i = 0; i < parameters->count; i++) values[i] = all + parameters->list[i].offset;
+    return values; /* they stay: the network may have imported them */
+}
+
 static fm_network *make_network(fm_parameters *parameters, const fm_room *room)
 {
     fm_network *network;
-    fm_error err;
-    const float **values = calloc(100, sizeof *values);
-    if (fm_parameters_make(parameters, &config, &err)) __builtin_trap();
-    float *all = memory((size_t)parameters->elements);
-    if (fm_initialise(all, &config, parameters, 5, false, NULL, &err)) __builtin_trap();
-    for (size_t i = 0; i < parameters->count; i++) values[i] = all + parameters->list[i].offset;
-    if (fm_network_create(&network, &config, parameters, rig.b, room, values, &err)) __builtin_trap();
-    free(values);
-    return network; /* `all` stays: the network may have imported it */
+    const float **values = make_values(parameters);
+    if (fm_network_create(&network, &config, parameters, rig.b, room, values, NULL)) __builtin_trap();
+    return network;
+}
+
+/* With the weights of a file of a type, which the reference makes floats of. */
+static fm_network *open_network(fm_stored_type type, const fm_room *room)
+{
+    fm_parameters *parameters = calloc(1, sizeof *parameters);
+    fm_weights *opened = calloc(1, sizeof *opened);
+    const float **values = make_values(parameters);
+    fm_safetensors *file;
+    fm_network *network;
+    uint8_t *data;
+    size_t size;
+    fm_status status = fm_weights_build(&data, &size, parameters, values, type, NULL);
+    if (!status) status = fm_safetensors_from_memory(&file, data, size, "model.safetensors", NULL);
+    if (!status) status = fm_weights_load(opened, parameters, file, "model.safetensors", NULL);
+    if (!status && rig.side == 0) status = fm_weights_floats(opened, parameters, NULL);
+    if (!status && rig.side == 0)
+        status = fm_network_create(&network, &config, parameters, rig.b, room, opened->values, NULL);
+    if (!status && rig.side == 1) status = fm_network_open(&network, &config, parameters, rig.b, room, opened, NULL);
+    if (status) __builtin_trap();
+    return network;
 }
 
 static fm_batch make_batch(uint32_t step)
@@ -484,6 +599,17 @@ static void case_network(void)
     fm_network_read_losses(network, expect_memory("losses", 2 * MASKED, 1e-5f));
     run_network(network, 3, FM_RUN_HIDDEN);
     fm_network_read_hidden(network, expect_memory("hidden", (size_t)TOKENS * 64, 1e-5f));
+}
+
+/* Weights of each type that files have: the GPU rounds nothing that the file has not. */
+static void case_stored_network(void)
+{
+    const fm_room room = {TOKENS, SEQUENCES, MASKED, false};
+    for (fm_stored_type type = FM_STORED_F16; type <= FM_STORED_I8; type++) {
+        fm_network *network = open_network(type, &room);
+        run_network(network, type, FM_RUN_LOGITS);
+        fm_network_read_logits(network, expect_memory("logits", (size_t)MASKED * VOCABULARY, 1e-5f));
+    }
 }
 
 /* Large enough that a step does not turn the rounding of gradients that are zero into weights. */
@@ -547,7 +673,11 @@ static const struct test {
     uint32_t limit; /* bytes of a binding at which it splits its work, 0 if it cannot */
 } tests[] = {{"linear", case_linear, 8192},
              {"large linear", case_large_linear, 0},
+             {"packed linear", case_packed_linear, 8192},
+             {"large packed linear", case_large_packed_linear, 0},
              {"embedding", case_embedding, 8192},
+             {"packed embedding", case_packed_embedding, 8192},
+             {"every f16", case_every_half, 0},
              {"layer_norm", case_layer_norm, 0},
              {"attention", case_attention, 0},
              {"gather", case_gather, 0},
@@ -562,6 +692,7 @@ static const struct test {
              {"sum_squares", case_squares, 8192},
              {"adamw", case_adamw, 8192},
              {"network", case_network, 0},
+             {"stored network", case_stored_network, 0},
              {"training", case_training, 0},
              {"half linear", case_half_linear, 0},
              {"half rounding", case_half_rounding, 0},

@@ -10,7 +10,7 @@ void gpu_embedding_backward(fm_backend *b, fm_tensor d_word, fm_tensor d_positio
                             fm_tensor order, fm_tensor segments, const fm_packing *packing)
 {
     gpu *g = (gpu *)b;
-    uint32_t at_once = gpu_rows_at_once(g, d_word.cols), groups = segments.rows - 1;
+    uint32_t at_once = gpu_rows_at_once(g, d_word), groups = segments.rows - 1;
     for (uint32_t first = 0; first < d_word.rows; first += at_once) {
         uint32_t rows = smaller(at_once, d_word.rows - first);
         gpu_run run = {0};
@@ -58,7 +58,7 @@ static void column_sums(gpu *g, fm_tensor to, fm_tensor d, fm_tensor x, fm_tenso
 /* to (1, N) += the sums of d's columns, or, if x is given, of d * (x - mean) * rstd. */
 static void add_column_sums(gpu *g, fm_tensor to, fm_tensor d, fm_tensor x, fm_tensor stats)
 {
-    uint32_t variant = x.buffer ? 2 : 0, at_once = gpu_rows_at_once(g, d.cols);
+    uint32_t variant = x.buffer ? 2 : 0, at_once = gpu_rows_at_once(g, d);
     if (at_once > PART) at_once = smaller(at_once - at_once % PART, PART * PART);
     for (uint32_t row = 0; row < d.rows; row += at_once) {
         uint32_t rows = smaller(at_once, d.rows - row);
@@ -113,7 +113,7 @@ void gpu_layer_norm_backward(fm_backend *b, fm_tensor d_x, fm_tensor d_residual,
 void gpu_gelu_backward(fm_backend *b, fm_tensor d, fm_tensor pre)
 {
     gpu *g = (gpu *)b;
-    uint32_t at_once = gpu_rows_at_once(g, d.cols);
+    uint32_t at_once = gpu_rows_at_once(g, d);
     for (uint32_t row = 0; row < d.rows; row += at_once) {
         uint32_t rows = smaller(at_once, d.rows - row), elements = rows * d.cols;
         gpu_run run = {0};
@@ -204,7 +204,7 @@ enum { SPAN = 16384 }; /* elements of a partial sum: squares.wgsl */
 /* Elements of a tensor that one binding takes, in whole spans where that is possible. */
 static size_t elements_at_once(const gpu *g)
 {
-    uint32_t most = gpu_rows_at_once(g, 1);
+    uint32_t most = gpu_rows_at_once(g, (fm_tensor){.cols = 1});
     return most > SPAN ? most - most % SPAN : most - most % 64;
 }
 

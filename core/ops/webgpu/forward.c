@@ -7,8 +7,7 @@ void gpu_embedding(fm_backend *b, fm_tensor out, fm_tensor word, fm_tensor posit
                    const fm_packing *packing)
 {
     gpu *g = (gpu *)b;
-    bool integers = word.type == FM_I8;
-    uint32_t at_once = integers ? word.rows : gpu_rows_at_once(g, word.cols);
+    uint32_t at_once = gpu_rows_at_once(g, word), variant = word.type == FM_I8 ? 1 : word.type == FM_F16 ? 2 : 0;
     for (uint32_t first = 0; first < word.rows; first += at_once) {
         uint32_t rows = smaller(at_once, word.rows - first);
         gpu_run run = {0};
@@ -21,7 +20,8 @@ void gpu_embedding(fm_backend *b, fm_tensor out, fm_tensor word, fm_tensor posit
         gpu_word(&run, out.cols);
         gpu_word(&run, first);
         gpu_word(&run, rows);
-        gpu_go(g, &run, GPU_EMBEDDING, integers, out.rows, 1, 1, (double)out.rows * out.cols);
+        gpu_word(&run, gpu_words(word));
+        gpu_go(g, &run, GPU_EMBEDDING, variant, out.rows, 1, 1, (double)out.rows * out.cols);
     }
 }
 
@@ -108,9 +108,9 @@ static void multiply_block(gpu *g, const gpu_product *p, const block *at)
         B_IN_FOURS = 32,
         INT8 = 64,
         Y_IN_FOURS = 128,
-        HALF = 256
+        HALF = 256,
+        F16 = 512
     };
-    bool integers = p->b.type == FM_I8;
     uint32_t which = choose_tile(at), parts = parts_of(&tiles[which], at);
     if ((uint64_t)parts * at->rows * at->cols * 4 > g->limit) parts = 1;
     uint32_t depth = cut(cut(at->depth, parts), 16) * 16;
@@ -119,13 +119,14 @@ static void multiply_block(gpu *g, const gpu_product *p, const block *at)
         (p->add || at->k > 0 ? 1 : 0) | (p->bias.buffer ? 2 : 0) | (p->gelu ? 4 : 0) | (p->pre.buffer ? 8 : 0);
     fm_tensor y = gpu_part(p->y, at->row, at->rows), pre = gpu_part(p->pre, at->row, at->rows);
     fm_tensor a = p->turn_a ? gpu_part(p->a, at->k, at->depth) : gpu_part(p->a, at->row, at->rows);
-    fm_tensor b = integers ? p->b : p->plain_b ? gpu_part(p->b, at->k, at->depth) : gpu_part(p->b, at->col, at->cols);
+    fm_tensor b = p->plain_b ? gpu_part(p->b, at->k, at->depth) : gpu_part(p->b, at->col, at->cols);
     uint32_t first_a = p->turn_a ? at->row : at->k, first_b = p->plain_b ? at->col : at->k;
     bool ends_in_fours =
         at->cols % 4 == 0 && gpu_in_fours(y, at->col) && p->bias.offset % 4 == 0 && pre.offset % 4 == 0;
     uint32_t variant = (p->turn_a ? TURN_A : 0) | (p->plain_b ? PLAIN_B : 0) | which * TILE |
                        (gpu_in_fours(a, first_a) ? A_IN_FOURS : 0) |
-                       (integers                   ? INT8
+                       (b.type == FM_I8            ? INT8
+                        : b.type == FM_F16         ? F16
                         : gpu_in_fours(b, first_b) ? B_IN_FOURS
                                                    : 0) |
                        (g->half ? HALF : 0);
@@ -146,10 +147,9 @@ static void multiply_block(gpu *g, const gpu_product *p, const block *at)
     if (g->half) gpu_bind(&run, gpu_overflow(g));
     gpu_word(&run, at->depth);
     gpu_word(&run, p->a.cols);
-    gpu_word(&run, p->b.cols);
+    gpu_word(&run, gpu_words(b));
     gpu_word(&run, first_a);
     gpu_word(&run, first_b);
-    gpu_word(&run, p->b.rows);
     gpu_word(&run, depth);
     gpu_go(g, &run, GPU_PRODUCT, variant, cut(at->cols, tiles[which].cols), cut(at->rows, tiles[which].rows), parts,
            (double)at->rows * at->cols * at->depth);
@@ -166,12 +166,12 @@ static void multiply_block(gpu *g, const gpu_product *p, const block *at)
  * a slow GPU's watchdog might make an end. */
 void gpu_multiply(gpu *g, const gpu_product *p)
 {
-    uint32_t a = gpu_rows_at_once(g, p->a.cols), b = gpu_rows_at_once(g, p->b.cols);
-    uint32_t rows = smaller(p->m, gpu_rows_at_once(g, p->y.cols)), cols = p->n, depth = p->k;
+    uint32_t a = gpu_rows_at_once(g, p->a), b = gpu_rows_at_once(g, p->b);
+    uint32_t rows = smaller(p->m, gpu_rows_at_once(g, p->y)), cols = p->n, depth = p->k;
     if (p->turn_a) depth = smaller(depth, a);
     else rows = smaller(rows, a);
     if (p->plain_b) depth = smaller(depth, b);
-    else if (p->b.type != FM_I8) cols = smaller(cols, b);
+    else cols = smaller(cols, b);
     uint64_t most = ((uint64_t)1 << 33) / depth / cols;
     uint32_t tile = tiles[LARGEST].rows;
     if (most < rows) rows = most > tile ? (uint32_t)most : smaller(rows, tile);
@@ -246,7 +246,7 @@ void gpu_gather(fm_backend *b, fm_tensor out, fm_tensor x, fm_tensor rows)
 void gpu_mlm_loss(fm_backend *b, fm_tensor logits, fm_tensor labels, fm_tensor result, float scale)
 {
     gpu *g = (gpu *)b;
-    uint32_t at_once = gpu_rows_at_once(g, logits.cols);
+    uint32_t at_once = gpu_rows_at_once(g, logits);
     for (uint32_t row = 0; row < logits.rows; row += at_once) {
         uint32_t rows = smaller(at_once, logits.rows - row);
         gpu_run run = {0};

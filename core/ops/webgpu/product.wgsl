@@ -3,11 +3,11 @@
 // from blocks of a and b, 16 deep, in workgroup memory, while the blocks that come next are on their way. A block has the
 // tile's rows (columns) of each k in quads, in an order that keeps threads which read or write together out of each
 // other's banks. The depth may be cut into parts: that of z goes to y + z * rows * stride, and product_sum.wgsl adds them.
-// params: those of epilogue.wgsl, depth, strides of a and b, places of the first element in a and b, rows of all b, depth
-// of a part, a multiple of 16.
+// params: those of epilogue.wgsl, depth, words of a row of a and b, places of the first element in a and b, depth of a
+// part, a multiple of 16.
 // VARIANT: 1 a is turned, 2 b is plain; tiles of 128 x 128 (0), 64 x 64 (4), 32 x 32 (8), 16 x 64 (12); 16 a, 32 b can be
-// read four numbers at a time; 64 b is of int8: the scales of its rows, then the rows, four numbers a word; 256 a and b
-// are rounded to f16 in the blocks, and `overflow` tells that a number was beyond it.
+// read four numbers at a time; 64 b is of int8, each row its scale and then four numbers a word; 512 b is of f16, rows of
+// whole quads of numbers; 256 a and b are rounded to f16 in the blocks, and `overflow` tells that a number was beyond it.
 #256 enable f16;
 #256 alias Operand = f16;
 #!256 alias Operand = f32;
@@ -29,7 +29,8 @@ const TURNS = (LOADS + THREADS - 1) / THREADS;
 #!16 @group(0) @binding(4) var<storage, read> a: array<f32>;
 #64 @group(0) @binding(5) var<storage, read> b: array<u32>;
 #32 @group(0) @binding(5) var<storage, read> b: array<vec4f>;
-#!96 @group(0) @binding(5) var<storage, read> b: array<f32>;
+#512 @group(0) @binding(5) var<storage, read> b: array<vec2u>;
+#!608 @group(0) @binding(5) var<storage, read> b: array<f32>;
 #256 @group(0) @binding(6) var<storage, read_write> overflow: array<atomic<u32>>;
 
 var<workgroup> block_a: array<vec4<Operand>, DEPTH * DOWN>;
@@ -39,7 +40,7 @@ var<workgroup> block_b: array<vec4<Operand>, DEPTH * ACROSS>;
 #16 fn four_of_a(i: u32) -> vec4f { return a[i / 4]; }
 #!16 fn four_of_a(i: u32) -> vec4f { return vec4f(a[i], a[i + 1], a[i + 2], a[i + 3]); }
 #32 fn four_of_b(i: u32) -> vec4f { return b[i / 4]; }
-#!96 fn four_of_b(i: u32) -> vec4f { return vec4f(b[i], b[i + 1], b[i + 2], b[i + 3]); }
+#!608 fn four_of_b(i: u32) -> vec4f { return vec4f(b[i], b[i + 1], b[i + 2], b[i + 3]); }
 fn within(x: vec4f, at: u32, end: u32) -> vec4f { return select(vec4f(), x, vec4u(at) + vec4u(0, 1, 2, 3) < vec4u(end)); }
 fn line_of_a(line: u32, at: u32, lines: u32, end: u32) -> vec4f {
   if (line >= lines) { return vec4f(); }
@@ -47,10 +48,12 @@ fn line_of_a(line: u32, at: u32, lines: u32, end: u32) -> vec4f {
 }
 fn line_of_b(line: u32, at: u32, lines: u32, end: u32) -> vec4f {
   if (line >= lines) { return vec4f(); }
-#64   let row = param(2) + line;
-#64   let word = bitcast<i32>(b[first(5) + param(10) + row * ((param(7) + 3) / 4) + at / 4]);
-#64   return within(vec4f((vec4i(word) << vec4u(24, 16, 8, 0)) >> vec4u(24)), at, end) * bitcast<f32>(b[first(5) + row]);
-#!64   return within(four_of_b(first(5) + param(9) + line * param(7) + at), at, end);
+  let row = first(5) + line * param(7);
+#64   let word = bitcast<i32>(b[row + 1 + (param(9) + at) / 4]);
+#64   return within(vec4f((vec4i(word) << vec4u(24, 16, 8, 0)) >> vec4u(24)), at, end) * bitcast<f32>(b[row]);
+#512   let words = b[row / 2 + (param(9) + at) / 4];
+#512   return within(vec4f(unpack2x16float(words.x), unpack2x16float(words.y)), at, end);
+#!576   return within(four_of_b(row + param(9) + at), at, end);
 }
 // 4 x 4 numbers: of four k, those of four rows (columns).
 fn load_a(row: u32, k: u32, end: u32) -> mat4x4f {
@@ -111,8 +114,8 @@ fn store(i: u32, x: mat4x4f) {
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) at: vec3u, @builtin(local_invocation_index) thread: u32) {
   let tile = 4 * vec2u(at.x * ACROSS, at.y * DOWN);
-  let begin = at.z * param(11);
-  let end = min(param(5), begin + param(11));
+  let begin = at.z * param(10);
+  let end = min(param(5), begin + param(10));
   let down = thread / THREADS_ACROSS;
   let across = thread % THREADS_ACROSS;
   var next: array<mat4x4f, TURNS>;

@@ -55,12 +55,18 @@ static void command(gpu *g, enum gpu_command number, const uint32_t *words, size
     memcpy(at + 1, words, count * sizeof *at);
 }
 
-static uint32_t bytes_of(fm_tensor x)
+uint32_t gpu_words(fm_tensor x)
 {
-    if (x.type == FM_I8) return (uint32_t)((size_t)x.rows * (1 + (x.cols + 3) / 4) * 4);
-    return (uint32_t)((size_t)x.rows * x.cols * 4);
+    uint32_t fours = cut(x.cols, 4);
+    return x.type == FM_I8 ? 1 + fours : x.type == FM_F16 ? 2 * fours : x.cols;
 }
 
+static uint32_t bytes_of(fm_tensor x)
+{
+    return (uint32_t)((size_t)x.rows * gpu_words(x) * 4);
+}
+
+/* Offsets count words, of every type. */
 static uint32_t place_of(fm_tensor x)
 {
     return (uint32_t)(x.offset * 4);
@@ -102,27 +108,38 @@ static fm_status import(fm_backend *b, const float *data, size_t elements, uint3
     return status;
 }
 
-/* The scales, then the rows in words of four numbers. */
+/* Rows of `size` bytes, and before each its scale, if there are any; as gpu_words says. */
+static fm_status import_rows(fm_backend *b, fm_tensor to, const uint8_t *data, size_t size, const float *scales,
+                             uint32_t *buffer, fm_error *err)
+{
+    size_t words = gpu_words(to), scale = scales ? sizeof *scales : 0, all;
+    *buffer = 0;
+    fm_size_mul(to.rows, words, &all);
+    fm_status status = create(b, all, &to.buffer, err);
+    if (status) return status;
+    uint8_t *padded = fm_alloc(all, 4);
+    for (size_t i = 0; padded && i < to.rows; i++) {
+        uint8_t *row = padded + i * words * 4;
+        if (scales) memcpy(row, &scales[i], scale);
+        memcpy(row + scale, data + i * size, size);
+    }
+    if (padded) write_tensor(b, to, padded);
+    fm_free(padded);
+    *buffer = to.buffer;
+    return padded ? FM_OK : fm_fail_memory(err, all * 4, "the weights of a model");
+}
+
 static fm_status import_int8(fm_backend *b, const int8_t *data, const float *scales, uint32_t rows, uint32_t cols,
                              uint32_t *buffer, fm_error *err)
 {
-    size_t words = (cols + 3) / 4, all;
-    *buffer = 0;
-    fm_size_mul(rows, words + 1, &all);
-    fm_status status = create(b, all, buffer, err);
-    if (status) return status;
-    write_tensor(b, (fm_tensor){*buffer, FM_F32, rows, 1, 0}, scales);
-    fm_tensor to = {*buffer, FM_U32, rows, (uint32_t)words, rows};
-    if (cols % 4 == 0 && (uintptr_t)data % 4 == 0) {
-        write_tensor(b, to, data);
-        return FM_OK;
-    }
-    int8_t *padded = fm_alloc(all, 4);
-    if (!padded) return fm_fail_memory(err, all * 4, "the weights of a model");
-    for (uint32_t i = 0; i < rows; i++) memcpy(padded + i * words * 4, data + (size_t)i * cols, cols);
-    write_tensor(b, to, padded);
-    fm_free(padded);
-    return FM_OK;
+    return import_rows(b, (fm_tensor){0, FM_I8, rows, cols, 0}, (const uint8_t *)data, cols, scales, buffer, err);
+}
+
+static fm_status import_half(fm_backend *b, const uint16_t *data, uint32_t rows, uint32_t cols, uint32_t *buffer,
+                             fm_error *err)
+{
+    return import_rows(b, (fm_tensor){0, FM_F16, rows, cols, 0}, (const uint8_t *)data, 2 * (size_t)cols, NULL, buffer,
+                       err);
 }
 
 static void release(fm_backend *b, uint32_t buffer)
@@ -263,15 +280,15 @@ void gpu_go(gpu *g, const gpu_run *run, gpu_kernel kernel, uint32_t variant, uin
     memcpy(at, run->parameters, run->parameter_count * sizeof *at);
 }
 
-uint32_t gpu_rows_at_once(const gpu *g, uint32_t cols)
+uint32_t gpu_rows_at_once(const gpu *g, fm_tensor x)
 {
-    uint32_t rows = (g->limit - GPU_ALIGNMENT) / 4 / (cols > 0 ? cols : 1);
+    uint32_t words = gpu_words(x), rows = (g->limit - GPU_ALIGNMENT) / 4 / (words > 0 ? words : 1);
     return rows > 0 ? rows : 1;
 }
 
 fm_tensor gpu_part(fm_tensor x, uint32_t row, uint32_t rows)
 {
-    if (x.buffer) x.offset += (uint64_t)row * x.cols;
+    if (x.buffer) x.offset += (uint64_t)row * gpu_words(x);
     x.rows = rows;
     return x;
 }
@@ -313,6 +330,7 @@ static const fm_ops table = {.name = "webgpu",
                              .create = create,
                              .import = import,
                              .import_int8 = import_int8,
+                             .import_half = import_half,
                              .release = release,
                              .write = write_tensor,
                              .read = read_tensor,

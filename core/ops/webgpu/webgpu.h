@@ -105,8 +105,10 @@ void gpu_zero(fm_backend *b, fm_tensor x);
 void gpu_copy(gpu *g, fm_tensor to, fm_tensor from);
 /* A tensor of the backend's own, with what it held lost where it has to grow. */
 fm_tensor gpu_scratch(gpu *g, enum gpu_scratch which, uint32_t rows, uint32_t cols);
-/* Rows of a tensor of `cols` columns that one binding takes; and the part of a tensor from a row on. */
-uint32_t gpu_rows_at_once(const gpu *g, uint32_t cols);
+/* Words of a row. Rows of FM_F16 and FM_I8 are padded to fours of numbers; before those of FM_I8 is their scale. */
+uint32_t gpu_words(fm_tensor x);
+/* Rows of a tensor that one binding takes; and the part of a tensor from a row on. */
+uint32_t gpu_rows_at_once(const gpu *g, fm_tensor x);
 fm_tensor gpu_part(fm_tensor x, uint32_t row, uint32_t rows);
 /* Elements as one row, from one of them on. */
 fm_tensor gpu_span(fm_tensor x, size_t start, size_t elements);
