@@ -5,8 +5,9 @@ import { FillmaskError } from './errors.js';
 
 const CREATE = 1, RELEASE = 2, WRITE = 3, DATA = 4, READ = 5, FORGET = 6, ZERO = 7, COPY = 8; // RUN = 9
 const SLOT = 256; // bytes of a uniform block, which begins at a multiple of them
+const BLOCK = 112; // of which it has so many: see common.wgsl
 const SLOTS = 512; // of a submit
-const SUBMIT = 40; // milliseconds of work that a submit is to be
+const SUBMIT = 40; // milliseconds of work that a submit is to be, and a dispatch at most
 const GROUPS = 8192; // bind groups that are kept
 const FEATURES = ['subgroups', 'shader-f16'];
 const KEPT = 2 ** 22; // bytes of the largest buffer that is kept for another use
@@ -16,6 +17,8 @@ const KEPT = 2 ** 22; // bytes of the largest buffer that is kept for another us
  * @property {'low-power' | 'high-performance'} [powerPreference='high-performance']
  * @property {string} [adapter] in Node.js: its name, or part of it
  * @property {number} [limit] bytes of a binding at most, where it is to be less than the GPU allows
+ * @property {number} [budget] thousands of multiply-adds of a submit and of a dispatch, where that is not to follow from
+ *   what the GPU is seen to do
  */
 
 /** A device, the kernels that it has compiled, and what uses it. */
@@ -25,14 +28,14 @@ export class Gpu {
    * @param {GpuOptions} [options]
    * @returns {Promise<Gpu>}
    */
-  static async create(gpu, { powerPreference = 'high-performance', limit } = {}) {
+  static async create(gpu, { powerPreference = 'high-performance', limit, budget } = {}) {
     const adapter = await gpu?.requestAdapter({ powerPreference });
     if (!adapter)
       throw new FillmaskError('E_UNSUPPORTED', 'WebGPU finds no adapter: the browser or system lacks a driver for the GPU, or keeps it from programs; use device "wasm".');
     const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
     const requiredFeatures = FEATURES.filter((feature) => adapter.features.has(feature));
     const device = await adapter.requestDevice({ requiredFeatures, requiredLimits: { maxStorageBufferBindingSize, maxBufferSize } });
-    return new Gpu(gpu, adapter, device, limit);
+    return new Gpu(gpu, adapter, device, limit, budget);
   }
 
   /** @type {Map<number, {pipeline: any, layout: any}>} */
@@ -46,14 +49,16 @@ export class Gpu {
   #layouts = new Map();
   #players = new Map();
   #rate = 1e3; // thousands of multiply-adds a millisecond
+  #budget;
   #lost = '';
 
-  constructor(gpu, adapter, device, limit) {
+  constructor(gpu, adapter, device, limit, budget) {
     this.gpu = gpu; // Dawn's own must outlive the device
     this.adapter = adapter;
     this.device = device;
     /** Bytes of a binding at most. */
     this.limit = Math.min(limit ?? Infinity, device.limits.maxStorageBufferBindingSize, 2 ** 31);
+    this.#budget = budget;
     device.lost.then(({ message, reason }) => this.fail(`The GPU was lost (${message || reason}).`));
     device.addEventListener?.('uncapturederror', ({ error }) => this.fail(`The GPU failed: ${error.message}`));
     this.uniforms = device.createBuffer({ size: SLOT * SLOTS, usage: 0x40 | 0x8 });
@@ -125,7 +130,7 @@ export class Gpu {
   // ---- for players ----
 
   get budget() {
-    return this.#rate * SUBMIT;
+    return this.#budget ?? this.#rate * SUBMIT;
   }
 
   /** So much work has taken so long. */
@@ -169,7 +174,7 @@ export class Gpu {
     if (!this.#layouts.has(key)) {
       const entry = (binding, buffer) => ({ binding, visibility: 4, buffer });
       const entries = kinds.map((kind, i) => entry(i + 1, { type: kind === 'read' ? 'read-only-storage' : 'storage' }));
-      entries.unshift(entry(0, { type: 'uniform', hasDynamicOffset: true, minBindingSize: 96 }));
+      entries.unshift(entry(0, { type: 'uniform', hasDynamicOffset: true, minBindingSize: BLOCK }));
       this.#layouts.set(key, this.device.createBindGroupLayout({ entries }));
     }
     return this.#layouts.get(key);
@@ -189,8 +194,9 @@ class Player {
   #slot = 0;
   #uniforms = new Uint32Array((SLOT / 4) * SLOTS);
   #work = 0; // of the submit under construction
-  #done = 0; // of those since the last answer
+  #done = 0; // of those since there was nothing to wait for, or since all that was waited for had come
   #since = 0;
+  #awaited = 0; // submits whose reads have not arrived
   /** @type {{to: number, from: any, staging?: any, size: number, ready?: boolean}[]} */
   #reads = [];
   /** @type {Promise<void> | null} */
@@ -345,20 +351,32 @@ class Player {
     return (this.#encoder ??= this.#device.createCommandEncoder());
   }
 
+  /** In as many dispatches as it takes for none to be long, each of a part of the workgroups. */
   #dispatch(list, at) {
     const [kernel, variant, x, y, z, work, count, words] = list.subarray(at + 1, at + 9);
     const { pipeline, layout } = this.#gpu.pipeline(kernel + 32 * variant);
-    if (x === 0 || y === 0 || z === 0) return;
-    if (this.#slot === SLOTS || (this.#work > 0 && this.#work + work > this.#gpu.budget)) this.#submit();
     const bindings = list.subarray(at + 9, at + 9 + 3 * count);
-    this.#uniforms.set(list.subarray(at + 9 + 3 * count, at + 9 + 3 * count + words), (this.#slot * SLOT) / 4);
-    this.#encoder ??= this.#device.createCommandEncoder();
-    this.#pass ??= this.#encoder.beginComputePass();
-    this.#pass.setPipeline(pipeline);
-    this.#pass.setBindGroup(0, this.#group(layout, bindings), [this.#slot * SLOT]);
-    this.#pass.dispatchWorkgroups(x, y, z);
-    this.#slot++;
-    this.#work += work;
+    const block = list.subarray(at + 9 + 3 * count, at + 9 + 3 * count + words);
+    const all = x * y * z;
+    if (all === 0) return;
+    const most = work > this.#gpu.budget ? Math.max(1, Math.floor((all * this.#gpu.budget) / work)) : all;
+    const dx = Math.min(x, most), dy = Math.min(y, Math.max(1, Math.floor(most / x))), dz = Math.min(z, Math.max(1, Math.floor(most / x / y)));
+    for (let k = 0; k < z; k += dz)
+      for (let j = 0; j < y; j += dy)
+        for (let i = 0; i < x; i += dx) {
+          const part = [Math.min(dx, x - i), Math.min(dy, y - j), Math.min(dz, z - k)];
+          const its = (work * part[0] * part[1] * part[2]) / all;
+          if (this.#slot === SLOTS || (this.#work > 0 && this.#work + its > this.#gpu.budget)) this.#submit();
+          this.#uniforms.set([i, j, k, x], (this.#slot * SLOT) / 4);
+          this.#uniforms.set(block, (this.#slot * SLOT) / 4 + 4);
+          this.#encoder ??= this.#device.createCommandEncoder();
+          this.#pass ??= this.#encoder.beginComputePass();
+          this.#pass.setPipeline(pipeline);
+          this.#pass.setBindGroup(0, this.#group(layout, bindings), [this.#slot * SLOT]);
+          this.#pass.dispatchWorkgroups(...part);
+          this.#slot++;
+          this.#work += its;
+        }
   }
 
   #group(layout, bindings) {
@@ -367,7 +385,7 @@ class Player {
     this.#groups.set(layout, kept);
     if (!kept.has(key)) {
       /** @type {any[]} */
-      const entries = [{ binding: 0, resource: { buffer: this.#gpu.uniforms, size: 96 } }];
+      const entries = [{ binding: 0, resource: { buffer: this.#gpu.uniforms, size: BLOCK } }];
       for (let i = 0; i < bindings.length; i += 3) {
         const buffer = bindings[i] ? this.#buffers.get(bindings[i]) : this.#gpu.none[i / 3];
         const resource = bindings[i] ? { buffer, offset: bindings[i + 1], size: bindings[i + 2] } : { buffer };
@@ -390,15 +408,19 @@ class Player {
     this.#slot = this.#work = 0;
     const fresh = this.#reads.filter((read) => read.ready === undefined);
     for (const read of fresh) read.ready = false;
-    if (fresh.length > 0) this.#arriving = this.#arrive(fresh);
+    if (fresh.length > 0) this.#arriving = this.#arrive(fresh, this.#done);
   }
 
-  async #arrive(reads) {
+  async #arrive(reads, work) {
+    this.#awaited++;
     try {
       await Promise.all(reads.map(({ staging }) => staging.mapAsync(1)));
       for (const read of reads) read.ready = true;
-      this.#gpu.measured(this.#done, performance.now() - this.#since);
-      this.#done = 0;
+      if (--this.#awaited > 0) return; // only the last of several answers says how long all took
+      const now = performance.now();
+      this.#gpu.measured(work, now - this.#since);
+      this.#done -= work;
+      this.#since = now;
     } catch (error) {
       if (!this.#closed) this.#gpu.fail(`The GPU did not answer: ${error.message}`);
     }

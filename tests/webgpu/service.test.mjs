@@ -14,9 +14,9 @@ const gpu = noGpu ? null : await dawnGpu();
 const source = { name: 'tiny', base: pathToFileURL(`${folder}/model/`).href };
 const text = 'The red cat [MASK] on the [MASK].';
 
-/** A client of a service in this thread; `openGpu` may change the device. */
-function connect({ device = 'webgpu', openGpu = async () => gpu, wasm = { simd128: wasmFile('fillmask.wasm') } } = {}) {
-  const host = { createThread, openFile, openGpu, device, threads: 1, wasm };
+/** A client of a service in this thread; `openGpu` may change the device, `how` are options of gpu.js. */
+function connect({ device = 'webgpu', openGpu = async () => gpu, how = {}, wasm = { simd128: wasmFile('fillmask.wasm') } } = {}) {
+  const host = { createThread, openFile, openGpu, device, gpu: how, threads: 1, wasm };
   return new Client((heard) => {
     const listen = serve((message) => heard(structuredClone(message)), /** @type {any} */ (host));
     return { post: (message) => void listen(message), abort: (id) => listen({ abort: id }), close() {} };
@@ -122,6 +122,41 @@ test('a training goes from the GPU to WebAssembly, and back', { skip: noGpu }, a
   await second.step();
   alike([...processor.losses, ...second.losses], first.losses.slice(1), 'losses');
   await assert.rejects(second.resume(more.slice(0, 1000)), { code: 'E_FORMAT', message: /^The checkpoint / });
+});
+
+test('long runs are cut into short dispatches, which give the same bits', { skip: noGpu }, async () => {
+  const all = [];
+  for (const budget of [1e6, 50]) {
+    const sizes = [];
+    const counted = changed((device) => {
+      const create = device.createCommandEncoder.bind(device);
+      device.createCommandEncoder = () => {
+        const encoder = create(), begin = encoder.beginComputePass.bind(encoder);
+        encoder.beginComputePass = () => {
+          const pass = begin(), dispatch = pass.dispatchWorkgroups.bind(pass);
+          pass.dispatchWorkgroups = (...size) => {
+            sizes.push(size);
+            dispatch(...size);
+          };
+          return pass;
+        };
+        return encoder;
+      };
+    });
+    const client = connect({ openGpu: counted, how: { budget } });
+    const { number: model, info } = await client.call('open', { source });
+    assert.equal(info.device, 'webgpu', info.warning);
+    const corpus = await client.call('corpus', { model });
+    await client.call('corpus_add', { corpus, texts: documents });
+    const { training } = await client.call('train', { model, corpus, ...options });
+    while (!(await client.call('train_advance', { training, milliseconds: 1000 })).stepped) continue;
+    const workgroups = sizes.reduce((sum, [x, y, z]) => sum + x * y * z, 0);
+    all.push({ dispatches: sizes.length, workgroups, checkpoint: Buffer.from(await client.call('checkpoint', { training })) });
+  }
+  const [whole, cut] = all;
+  assert.equal(cut.workgroups, whole.workgroups);
+  assert.ok(cut.dispatches > 2 * whole.dispatches, `${cut.dispatches} and ${whole.dispatches}`);
+  assert.ok(cut.checkpoint.equals(whole.checkpoint));
 });
 
 test('weights of every type, and what they take of the GPU', { skip: noGpu }, async () => {

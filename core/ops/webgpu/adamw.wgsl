@@ -9,9 +9,8 @@
 @group(0) @binding(5) var<storage, read> squares: array<u32>;
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) at: vec3u, @builtin(num_workgroups) count: vec3u,
-        @builtin(local_invocation_index) thread: u32) {
-  let i = group(at, count) * 256 + thread;
+fn main(@builtin(workgroup_id) here: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let i = group(here) * 256 + thread;
   let bits = squares[first(5)];
   if (i >= param(0) || (bits & 0x7f800000) == 0x7f800000) { return; }
   var gain = number(8);

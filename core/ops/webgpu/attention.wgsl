@@ -19,7 +19,8 @@ fn bounded(x: vec4f, key: u32, length: u32) -> vec4f { return select(vec4f(-3.0e
 fn rows_times(x: mat4x4f, by: vec4f) -> mat4x4f { return mat4x4f(x[0] * by.x, x[1] * by.y, x[2] * by.z, x[3] * by.w); }
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) at: vec3u, @builtin(local_invocation_index) thread: u32) {
+fn main(@builtin(workgroup_id) here: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let at = place_of(here);
   let part = part_of(at);
   let row = at.x * 32;
   if (row >= part.length) { return; }

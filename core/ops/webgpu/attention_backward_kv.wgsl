@@ -29,7 +29,8 @@ fn chance(score: vec4f, known: vec4f, there: bool) -> vec4f { return select(vec4
 fn flow(p: vec4f, slope: vec4f, known: vec4f) -> vec4f { return p * (slope - known.z - known.w) / sqrt(f32(WIDTH)); }
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) at: vec3u, @builtin(local_invocation_index) thread: u32) {
+fn main(@builtin(workgroup_id) here: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let at = place_of(here);
   let part = part_of(at);
   let key = at.x * 32;
   if (key >= part.length) { return; }

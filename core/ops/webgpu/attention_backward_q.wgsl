@@ -33,7 +33,8 @@ fn put_rows(part: Part, row: u32, col: u32, x: mat4x4f) {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) at: vec3u, @builtin(local_invocation_index) thread: u32) {
+fn main(@builtin(workgroup_id) here: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let at = place_of(here);
   let part = part_of(at);
   let row = at.x * 32;
   if (row >= part.length) { return; }

@@ -7,7 +7,8 @@
 @group(0) @binding(4) var<storage, read> stats: array<f32>;
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) at: vec3u, @builtin(local_invocation_index) thread: u32) {
+fn main(@builtin(workgroup_id) here: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let at = place_of(here);
   let width = param(1);
   let column = at.x * 64 + thread % 64;
   var sum = 0.0;

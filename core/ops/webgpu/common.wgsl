@@ -8,14 +8,16 @@
 // VARIANT, a constant that the player puts in front, chooses what would cost time to decide at run time. A line behind
 // #N is there if VARIANT has a bit of N, behind #!N if it has none; #subgroups, if the GPU has subgroups.
 // param(i) are C's parameters (gpu_word, gpu_float) in their order.
-// Dispatches count x + y * (number of x) where C asks for more workgroups than a dimension takes: see group().
+// The player may cut a run into several dispatches, so a workgroup asks place_of() where it is in all of them. Where C
+// asks for more workgroups than a dimension takes, group() is its number, x + y * (number of x).
 // Sums have a fixed order. No kernel makes NaN or infinity out of finite numbers, nor relies on them.
-struct Block { first: array<vec4u, 2>, params: array<vec4u, 4> }
+struct Block { begin: vec3u, count_x: u32, first: array<vec4u, 2>, params: array<vec4u, 4> }
 @group(0) @binding(0) var<uniform> block: Block;
 fn first(binding: u32) -> u32 { return block.first[(binding - 1) / 4][(binding - 1) % 4]; }
 fn param(i: u32) -> u32 { return block.params[i / 4][i % 4]; }
 fn number(i: u32) -> f32 { return bitcast<f32>(param(i)); }
-fn group(id: vec3u, count: vec3u) -> u32 { return id.x + id.y * count.x; }
+fn place_of(here: vec3u) -> vec3u { return block.begin + here; }
+fn group(here: vec3u) -> u32 { return place_of(here).x + place_of(here).y * block.count_x; }
 // Number i of a row of int8, in its word.
 fn integer(word: u32, i: u32) -> f32 { return f32(bitcast<i32>(word << (24 - 8 * (i % 4))) >> 24); }
 fn has(bit: u32) -> bool { return (VARIANT & bit) != 0; }

@@ -4,9 +4,8 @@
 @group(0) @binding(2) var<storage, read> x: array<u32>;
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) at: vec3u, @builtin(num_workgroups) count: vec3u,
-        @builtin(local_invocation_index) thread: u32) {
-  let i = group(at, count) * 256 + thread;
+fn main(@builtin(workgroup_id) here: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let i = group(here) * 256 + thread;
   if (i >= param(0)) { return; }
   if (has(1)) {
     let row = i / param(1);

@@ -8,9 +8,8 @@
 @group(0) @binding(5) var<storage, read> place: array<u32>;
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) at: vec3u, @builtin(num_workgroups) count: vec3u,
-        @builtin(local_invocation_index) thread: u32) {
-  let row = group(at, count);
+fn main(@builtin(workgroup_id) here: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let row = group(here);
   if (row >= param(0)) { return; }
   let width = param(1);
   let id = ids[first(4) + row] - param(2); // huge if it is before

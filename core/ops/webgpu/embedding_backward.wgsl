@@ -9,9 +9,8 @@
 @group(0) @binding(5) var<storage, read> ids: array<u32>;
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) at: vec3u, @builtin(num_workgroups) count: vec3u,
-        @builtin(local_invocation_index) thread: u32) {
-  let index = group(at, count);
+fn main(@builtin(workgroup_id) here: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let index = group(here);
   if (index >= param(0)) { return; }
   let width = param(1);
   var row = index;

@@ -9,9 +9,8 @@
 @group(0) @binding(6) var<storage, read> place: array<u32>;
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) at: vec3u, @builtin(num_workgroups) count: vec3u,
-        @builtin(local_invocation_index) thread: u32) {
-  let row = group(at, count);
+fn main(@builtin(workgroup_id) here: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let row = group(here);
   let width = param(1);
   if (row >= param(0)) { return; }
   let begin = row * width;

@@ -112,7 +112,8 @@ fn store(i: u32, x: mat4x4f) {
   }
 }
 @compute @workgroup_size(THREADS)
-fn main(@builtin(workgroup_id) at: vec3u, @builtin(local_invocation_index) thread: u32) {
+fn main(@builtin(workgroup_id) here: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let at = place_of(here);
   let tile = 4 * vec2u(at.x * ACROSS, at.y * DOWN);
   let begin = at.z * param(10);
   let end = min(param(5), begin + param(10));

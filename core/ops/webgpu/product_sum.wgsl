@@ -6,10 +6,9 @@
 #!128 fn four_of_parts(i: u32) -> vec4f { return vec4f(parts[i], parts[i + 1], parts[i + 2], parts[i + 3]); }
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) at: vec3u, @builtin(num_workgroups) count: vec3u,
-        @builtin(local_invocation_index) thread: u32) {
+fn main(@builtin(workgroup_id) here: vec3u, @builtin(local_invocation_index) thread: u32) {
   let quads = (param(1) + 3) / 4;
-  let i = group(at, count) * 64 + thread;
+  let i = group(here) * 64 + thread;
   let row = i / quads;
   let col = i % quads * 4;
   if (row >= param(0)) { return; }

@@ -4,9 +4,8 @@
 @group(0) @binding(3) var<storage, read> rows: array<u32>;
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) at: vec3u, @builtin(num_workgroups) count: vec3u,
-        @builtin(local_invocation_index) thread: u32) {
-  let row = group(at, count);
+fn main(@builtin(workgroup_id) here: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let row = group(here);
   if (row >= param(0)) { return; }
   let width = param(1);
   let other = rows[first(3) + row];

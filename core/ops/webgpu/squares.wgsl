@@ -11,9 +11,8 @@
 #2 }
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) at: vec3u, @builtin(num_workgroups) count: vec3u,
-        @builtin(local_invocation_index) thread: u32) {
-  let index = group(at, count);
+fn main(@builtin(workgroup_id) here: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let index = group(here);
   if (index * 16384 >= param(0)) { return; }
   var sum = 0.0;
   let end = select(min(param(0), index * 16384 + 16384), param(0), has(1));

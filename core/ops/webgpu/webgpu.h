@@ -12,7 +12,8 @@
  *   COPY    buffer offset buffer offset size
  *   RUN     kernel variant x y z work bindings parameters
  *           then buffer offset size of each binding, and the words of the uniform block
- * `work` is thousands of multiply-adds, roughly: from it the host knows when to submit. web/gpu.js is the player.
+ * `work` is thousands of multiply-adds, roughly: from it the host knows when to submit, and when to cut a run into
+ * several dispatches; four words that say which part one is go before the uniform block's. web/gpu.js is the player.
  */
 #ifndef FM_WEBGPU_H
 #define FM_WEBGPU_H
