@@ -210,7 +210,7 @@ async function goOnFrom(file) {
   checkpointFile.value = ''; // so that the same file can be chosen again
   try {
     checkpoint = file && (await readCheckpoint(file));
-    say(notice, '');
+    if (file) say(notice, '');
   } catch (error) {
     return say(notice, error.message);
   }
@@ -268,6 +268,7 @@ pause.addEventListener('click', togglePause);
 keeping.addEventListener('click', keepState);
 checkpointFile.addEventListener('change', () => checkpointFile.files?.[0] && goOnFrom(checkpointFile.files[0]));
 $('button', from).addEventListener('click', () => {
+  say(notice, '');
   goOnFrom(null);
   checkpointFile.focus(); // the button is gone
 });
