@@ -1,12 +1,5 @@
-// api.js - what the package offers, the same in browsers and in Node.js: pipelines, models, tokenizers, trainers. All
-// work is done elsewhere, by what the entries (index.js, index-node.js) start through host.js.
-import { Client } from './client.js';
-import { FillmaskError } from './errors.js';
-import { host } from './host.js';
-import { Model } from './model.js';
-import { FILES, sourceOf } from './sources.js';
-import { Tokenizer } from './tokenizer.js';
-
+// api.js - what the package offers, the same in browsers and in Node.js, but for what starts workers (loader.js): that
+// differs, and is in the entries (index.js, index-node.js).
 export { FillmaskError } from './errors.js';
 export { Model } from './model.js';
 export { similarity } from './similarity.js';
@@ -46,7 +39,8 @@ export { Trainer } from './trainer.js';
  *   several
  * @property {string} [adapter] in Node.js the card's name, or part of it, instead; `npx fillmask --adapter` lists them
  * @property {string} [instructionSet] "scalar" for the plain reference; the fastest unless given
- * @property {string | URL} [workerUrl] build-js/worker.js, if it has been moved; it is whole by itself
+ * @property {string | URL} [workerUrl] build-js/worker.js, if it has been moved; it is whole by itself, and looks for the
+ *   model that ships in ../weights, seen from there, unless modelUrl is given
  * @property {string | URL | {simd128: string | URL, relaxed?: string | URL}} [wasmUrl] the WebAssembly files, if they
  *   have been moved
  * @property {() => any} [createWorker] instead of workerUrl: makes a worker that runs build-js/worker.js
@@ -69,172 +63,15 @@ export { Trainer } from './trainer.js';
  *   | {status: 'ready', task: string, model: string}} LoadProgress  progress in percent, loaded and total in bytes
  */
 
-// ---- workers ----
-
-const MOST_THREADS = 256; // each is a worker, which takes a while to start
-
-const ENGINE_OPTIONS = /** @type {const} */ (['threads', 'device', 'powerPreference', 'adapter', 'instructionSet', 'workerUrl', 'wasmUrl', 'createWorker']);
-
-/** A worker, and what is in it. */
-class Engine {
-  users = new Set();
-
-  /** @param {EngineOptions} options */
-  constructor(options) {
-    this.options = options;
-    this.client = new Client(host().start(options));
-  }
-
-  leave(user) {
-    this.users.delete(user);
-    if (this.users.size > 0) return;
-    this.client.close();
-    engines.delete(this);
-  }
-}
-
-/** @type {Set<Engine>} */
-const engines = new Set();
-
-function engineFor(/** @type {EngineOptions} */ options) {
-  const { device = 'auto' } = options, { devices, adapters } = host();
-  if (device !== 'auto' && !devices.includes(device)) throw new FillmaskError('E_ARGUMENT', `device is "${device}"; here it must be one of ${['auto', ...devices].join(', ')}.`);
-  const { adapter, powerPreference, threads = 1 } = options;
-  if (!Number.isInteger(threads) || threads < 1 || threads > MOST_THREADS) throw new FillmaskError('E_ARGUMENT', `threads is ${threads}; it must be a whole number from 1 to ${MOST_THREADS}, or left out.`);
-  if (adapter !== undefined && !adapters) throw new FillmaskError('E_ARGUMENT', 'adapter is for Node.js; here powerPreference chooses among graphics cards.');
-  if (powerPreference !== undefined && !['low-power', 'high-performance'].includes(powerPreference)) throw new FillmaskError('E_ARGUMENT', `powerPreference is "${powerPreference}"; it must be low-power or high-performance.`);
-  if ((adapter ?? powerPreference) !== undefined && device !== 'webgpu') throw new FillmaskError('E_ARGUMENT', `${adapter === undefined ? 'powerPreference' : 'adapter'} chooses among graphics cards; give device "webgpu" with it.`);
-  for (const engine of engines) if (ENGINE_OPTIONS.every((name) => engine.options[name] === options[name])) return engine;
-  const engine = new Engine(options);
-  engines.add(engine);
-  return engine;
-}
-
-/** Frees everything: all models, pipelines and workers. @returns {Promise<void>} */
-export async function dispose() {
-  for (const engine of [...engines]) for (const user of [...engine.users]) await user.dispose();
-}
-
-// ---- models ----
-
-/** @param {ModelInput | undefined} model @param {LoadOptions} options */
-async function find(model, { modelUrl, cache = true, local_files_only, integrity, max_bytes }) {
-  const { base, folder } = host(), origin = globalThis.location?.origin;
-  const source = await sourceOf(model, { modelUrl, base: base(), folder });
-  for (const file of Object.keys(integrity ?? {}))
-    if (!FILES.includes(file)) throw new FillmaskError('E_ARGUMENT', `integrity names "${file}"; a model has ${FILES.join(', ')}.`);
-  return { cache, ...source, origin, local: local_files_only, integrity, limit: max_bytes };
-}
-
-/**
- * Loads a model.
- * @param {ModelInput} [model] the one that ships unless given
- * @param {EngineOptions & LoadOptions} [options]
- * @returns {Promise<Model>}
- */
-export async function loadModel(model, options = {}) {
-  const source = await find(model, options);
-  const loaded = new Model(engineFor(options), source, { dtype: options.dtype, untrained: options.untrained });
-  await loaded.load(options);
-  return loaded;
-}
-
-/**
- * Loads the tokenizer of a model, without the model.
- * @param {ModelInput} [model] the one that ships unless given
- * @param {EngineOptions & LoadOptions} [options]
- * @returns {Promise<Tokenizer>}
- */
-export async function loadTokenizer(model, options = {}) {
-  const source = await find(model, options);
-  const engine = engineFor(options);
-  const { client } = engine;
-  let generation = -1, opened;
-  const number = async () => {
-    if (client.generation !== generation || !opened) {
-      opened = client.call('open', { source, tokenizerOnly: true }, { signal: options.signal, onEvent: options.progress_callback });
-      generation = client.generation;
-    }
-    return (await opened).number;
-  };
-  const user = {
-    async dispose() {
-      if (!engine.users.has(user)) return;
-      if (engine.users.size > 1 && client.generation === generation) await client.call('close', await opened).catch(() => {});
-      engine.leave(user);
-    },
-  };
-  engine.users.add(user);
-  const call = async (op, args) => {
-    if (!engine.users.has(user)) throw new FillmaskError('E_CLOSED', 'The tokenizer was disposed; load it again.');
-    return client.call(op, { tokenizer: await number(), ...args });
-  };
-  try {
-    await number();
-  } catch (error) {
-    engine.leave(user);
-    throw error;
-  }
-  return new Tokenizer(call, user.dispose);
-}
-
-// ---- pipelines ----
-
 /**
  * @typedef {object} Pipeline
  * @property {string} task
- * @property {Model} model
- * @property {Tokenizer} tokenizer
+ * @property {import('./model.js').Model} model
+ * @property {import('./tokenizer.js').Tokenizer} tokenizer
  * @property {() => Promise<void>} dispose
  *
- * @typedef {Model['fill'] & Pipeline} FillMaskPipeline
- * @typedef {Model['augment'] & Pipeline & {stream: Model['augmentStream']}} AugmentPipeline
- * @typedef {Model['score'] & Pipeline & {perplexity: Model['perplexity']}} ScorePipeline
- * @typedef {Model['embed'] & Pipeline} EmbedPipeline
+ * @typedef {import('./model.js').Model['fill'] & Pipeline} FillMaskPipeline
+ * @typedef {import('./model.js').Model['augment'] & Pipeline & {stream: import('./model.js').Model['augmentStream']}} AugmentPipeline
+ * @typedef {import('./model.js').Model['score'] & Pipeline & {perplexity: import('./model.js').Model['perplexity']}} ScorePipeline
+ * @typedef {import('./model.js').Model['embed'] & Pipeline} EmbedPipeline
  */
-
-const TASKS = { 'fill-mask': 'fill', augment: 'augment', score: 'score', embed: 'embed' };
-
-/** What a pipeline has beside its task. */
-const MORE = {
-  augment: (/** @type {Model} */ model) => ({ stream: (source, how) => model.augmentStream(source, how) }),
-  score: (/** @type {Model} */ model) => ({ perplexity: (texts, how) => model.perplexity(texts, how) }),
-};
-
-/**
- * A function that does one task with a model, and loads it first.
- * @overload
- * @param {'fill-mask'} task
- * @param {ModelInput | Model} [model] the one that ships unless given
- * @param {EngineOptions & LoadOptions} [options]
- * @returns {Promise<FillMaskPipeline>}
- */
-/**
- * @overload
- * @param {'augment'} task
- * @param {ModelInput | Model} [model]
- * @param {EngineOptions & LoadOptions} [options]
- * @returns {Promise<AugmentPipeline>}
- */
-/**
- * @overload
- * @param {'score'} task
- * @param {ModelInput | Model} [model]
- * @param {EngineOptions & LoadOptions} [options]
- * @returns {Promise<ScorePipeline>}
- */
-/**
- * @overload
- * @param {'embed'} task
- * @param {ModelInput | Model} [model]
- * @param {EngineOptions & LoadOptions} [options]
- * @returns {Promise<EmbedPipeline>}
- */
-/** @param {string} task @param {ModelInput | Model} [model] @param {EngineOptions & LoadOptions} [options] @returns {Promise<any>} */
-export async function pipeline(task, model, options = {}) {
-  if (!Object.hasOwn(TASKS, task)) throw new FillmaskError('E_ARGUMENT', `There is no task "${task}"; there are ${Object.keys(TASKS).join(', ')}.`);
-  const loaded = model instanceof Model ? model : await loadModel(model, options);
-  options.progress_callback?.({ status: 'ready', task, model: loaded.name });
-  const run = (text, how) => loaded[TASKS[task]](text, how);
-  return Object.assign(run, { task, model: loaded, tokenizer: loaded.tokenizer, dispose: () => loaded.dispose() }, MORE[task]?.(loaded));
-}

@@ -9,6 +9,7 @@ import { FillmaskError } from './errors.js';
  * @property {string} name for progress and errors
  * @property {string} [base] URL of a folder, with a slash at its end
  * @property {Record<string, string | Blob>} [files] else URLs and contents by name
+ * @property {boolean} [shipped] else it is the one that ships
  * @property {string} [origin] of the page
  * @property {boolean} [local] take nothing from a network
  * @property {boolean | string} [cache] keep downloads; in Node.js also the folder for them
@@ -29,6 +30,19 @@ import { FillmaskError } from './errors.js';
  */
 
 const LIMIT = 2 ** 31; // bytes of a file, unless the caller knows better
+
+/**
+ * Where the files of a model are; those of the one that ships, only the worker knows, so that bundlers leave them out of
+ * pages that start none. They are as trusted as its script.
+ * @param {ModelSource} source
+ * @returns {Promise<ModelSource>}
+ */
+export async function located(source) {
+  if (!source.shipped) return source;
+  const { files } = (await import('./default-model.js')).default;
+  const urls = Object.fromEntries(Object.entries(files).map(([file, url]) => [file, new URL(url, globalThis.location?.href).href]));
+  return { ...source, files: urls, origin: new URL(urls['model.safetensors']).origin };
+}
 
 /** The files of one model. */
 export class Files {

@@ -1,21 +1,54 @@
-// host.js - what the entries for browsers and for Node.js bring: how a worker is started there, and what names mean.
+// host.js - what the package needs in browsers: a worker and its files by URL.
+import { abortNotes } from './client.js';
+import { FillmaskError } from './errors.js';
 
-/**
- * @typedef {object} Host
- * @property {(options: import('./api.js').EngineOptions) => import('./client.js').Start} start
- * @property {string[]} devices that there are, beside "auto"
- * @property {boolean} [adapters] whether graphics cards can be chosen by name
- * @property {() => string} base of relative URLs
- * @property {(name: string) => string | null} folder URL of the folder that a text names, null if it names none
- */
+/** Where bundlers see the files that belong to the package. Turbopack makes paths of these URLs. */
+const files = () => ({
+  simd128: new URL('../build-wasm/fillmask.wasm', import.meta.url).href,
+  relaxed: new URL('../build-wasm/fillmask-relaxed.wasm', import.meta.url).href,
+});
 
-/** @type {Host} */
-let current;
+const base = () => globalThis.document?.baseURI ?? globalThis.location.href;
 
-/** @returns {Host} */
-export const host = () => current;
-
-/** For the entries alone. @param {Host} given */
-export function setHost(given) {
-  current = given;
+function wasmOf(given) {
+  const absolute = (url) => url && new URL(url, base()).href;
+  if (typeof given === 'string' || given instanceof URL) return { simd128: absolute(given) };
+  return { simd128: absolute(given.simd128), relaxed: absolute(given.relaxed) };
 }
+
+function createWorker(url) {
+  try {
+    if (url) return new Worker(new URL(url, base()), { type: 'module', name: 'fillmask' });
+    return new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'fillmask' });
+  } catch (error) {
+    throw new FillmaskError('E_UNSUPPORTED',
+      `The worker could not be started (${error.message}); workers must come from the page's own origin: copy the package there and give workerUrl, or give createWorker.`);
+  }
+}
+
+/** @type {import('./loader.js').Host} */
+export const host = {
+  devices: ['wasm', 'webgpu'],
+  base,
+  folder: (name) => (/^\.{0,2}\//.test(name) ? new URL(name, base()).href : null),
+  start: (options) => (heard, died) => {
+    const worker = options.createWorker?.() ?? createWorker(options.workerUrl);
+    const notes = globalThis.crossOriginIsolated ? abortNotes() : { note() {} };
+    worker.onmessage = ({ data }) => heard(data);
+    worker.onmessageerror = () => died('A message of the worker could not be read.');
+    worker.onerror = (event) => {
+      event.preventDefault?.();
+      died(`The worker of Fillmask failed (${event.message || 'its script could not be loaded'}).`);
+    };
+    const threads = options.threads ?? Math.min(globalThis.navigator?.hardwareConcurrency || 1, 8);
+    worker.postMessage({ engine: { wasm: wasmOf(options.wasmUrl ?? files()), threads, instructionSet: options.instructionSet, device: options.device, gpu: { powerPreference: options.powerPreference }, aborted: notes.shared } });
+    return {
+      post: (message) => worker.postMessage(message),
+      abort(id) {
+        notes.note(id);
+        worker.postMessage({ abort: id });
+      },
+      close: () => worker.terminate(),
+    };
+  },
+};

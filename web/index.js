@@ -1,56 +1,22 @@
-// index.js - the entry of the package for browsers: a worker and its files by URL.
-import { abortNotes } from './client.js';
-import { FillmaskError } from './errors.js';
-import { setHost } from './host.js';
+// index.js - the entry of the package for browsers. Nothing is done until a function is called, so
+// that bundlers leave out what is not used.
+import { host } from './host.js';
+import { Loader } from './loader.js';
 
 export * from './api.js';
 
-/** Where bundlers see the files that belong to the package. Turbopack makes paths of these URLs. */
-const files = () => ({
-  simd128: new URL('../build-wasm/fillmask.wasm', import.meta.url).href,
-  relaxed: new URL('../build-wasm/fillmask-relaxed.wasm', import.meta.url).href,
-});
+/** @type {Loader | undefined} */
+let made;
+const loader = () => (made ??= new Loader(host));
 
-const base = () => globalThis.document?.baseURI ?? globalThis.location.href;
+/** @type {Loader['pipeline']} */
+export const pipeline = (/** @type {any} */ ...given) => /** @type {any} */ (loader()).pipeline(...given);
 
-function wasmOf(given) {
-  const absolute = (url) => url && new URL(url, base()).href;
-  if (typeof given === 'string' || given instanceof URL) return { simd128: absolute(given) };
-  return { simd128: absolute(given.simd128), relaxed: absolute(given.relaxed) };
-}
+/** @type {Loader['loadModel']} */
+export const loadModel = (...given) => loader().loadModel(...given);
 
-function createWorker(url) {
-  try {
-    if (url) return new Worker(new URL(url, base()), { type: 'module', name: 'fillmask' });
-    return new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'fillmask' });
-  } catch (error) {
-    throw new FillmaskError('E_UNSUPPORTED',
-      `The worker could not be started (${error.message}); workers must come from the page's own origin: copy the package there and give workerUrl, or give createWorker.`);
-  }
-}
+/** @type {Loader['loadTokenizer']} */
+export const loadTokenizer = (...given) => loader().loadTokenizer(...given);
 
-setHost({
-  devices: ['wasm', 'webgpu'],
-  base,
-  folder: (name) => (/^\.{0,2}\//.test(name) ? new URL(name, base()).href : null),
-  start: (options) => (heard, died) => {
-    const worker = options.createWorker?.() ?? createWorker(options.workerUrl);
-    const notes = globalThis.crossOriginIsolated ? abortNotes() : { note() {} };
-    worker.onmessage = ({ data }) => heard(data);
-    worker.onmessageerror = () => died('A message of the worker could not be read.');
-    worker.onerror = (event) => {
-      event.preventDefault?.();
-      died(`The worker of Fillmask failed (${event.message || 'its script could not be loaded'}).`);
-    };
-    const threads = options.threads ?? Math.min(globalThis.navigator?.hardwareConcurrency || 1, 8);
-    worker.postMessage({ engine: { wasm: wasmOf(options.wasmUrl ?? files()), threads, instructionSet: options.instructionSet, device: options.device, gpu: { powerPreference: options.powerPreference }, aborted: notes.shared } });
-    return {
-      post: (message) => worker.postMessage(message),
-      abort(id) {
-        notes.note(id);
-        worker.postMessage({ abort: id });
-      },
-      close: () => worker.terminate(),
-    };
-  },
-});
+/** @type {Loader['dispose']} */
+export const dispose = async () => made?.dispose();

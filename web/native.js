@@ -9,7 +9,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { FillmaskError, packError } from './errors.js';
-import { Files } from './files.js';
+import { Files, located } from './files.js';
 import { hasher, openFile, openStore } from './files-node.js';
 import { FILES } from './sources.js';
 
@@ -64,8 +64,8 @@ function remove(folder) {
   if (temporary.delete(folder)) rmSync(folder, { recursive: true, force: true });
 }
 
-/** The folder that the files of a source are in, if it is one. */
-function folderOf({ base, files }) {
+/** The folder that the files of a source are in, if it is one. @param {import('./files.js').ModelSource} source */
+function folderOf({ base, files = {} }) {
   if (base) return base.startsWith('file:') ? fileURLToPath(base) : null;
   const folders = Object.entries(files).map(([name, url]) => (typeof url === 'string' && url.startsWith('file:') && url.endsWith(`/${name}`) ? dirname(fileURLToPath(url)) : null));
   return folders.every((folder) => folder === folders[0]) ? folders[0] : null;
@@ -128,7 +128,8 @@ export const startNative = (program, { threads = 0, instructionSet }) => (heard,
 
   /** @type {Record<string, (call: any, args: any, onEvent: (event: any) => void) => Promise<any>>} */
   const own = {
-    async open(call, { source, dtype, untrained, tokenizerOnly }, onEvent) {
+    async open(call, { source: given, dtype, untrained, tokenizerOnly }, onEvent) {
+      const source = await located(given);
       const files = new Files(source, { signal: call.controller.signal, onEvent, openFile, openStore, hasher });
       const needed = [...(tokenizerOnly ? [] : ['config.json']), 'tokenizer_config.json', 'tokenizer.json', 'vocab.txt', ...(tokenizerOnly || untrained ? [] : ['model.safetensors'])];
       const folder = (source.integrity ? null : folderOf(source)) ?? makeFolder();

@@ -3,7 +3,7 @@
 // bytes lets others pass.
 import { checkDtype, Engine, hasRelaxedSimd } from './engine.js';
 import { FillmaskError, packError } from './errors.js';
-import { Files } from './files.js';
+import { Files, located } from './files.js';
 
 /** How far a GPU's logits may be from the processor's, relative to 1 + the largest of these. */
 const APART = 1e-3;
@@ -117,7 +117,7 @@ export function serve(post, host) {
       if (dtype && dtype !== 'auto') checkDtype(dtype);
       const starting = start();
       starting.catch(() => {}); // is heard below
-      const files = new Files(source, { signal, onEvent, openFile: host.openFile, openStore: host.openStore, hasher: async () => (await start()).hasher() });
+      const files = new Files(await located(source), { signal, onEvent, openFile: host.openFile, openStore: host.openStore, hasher: async () => (await start()).hasher() });
       const kept = {};
       const read = async (file) => {
         const bytes = await files.read(file);

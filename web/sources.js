@@ -21,12 +21,12 @@ const DEFAULT_NAME = 'fillmask-small-en';
  * @param {ModelInput | undefined} input
  * @param {SourceOptions & {base: string, folder: (name: string) => string | null}} options base: of relative URLs;
  *   folder: the URL of a folder that a text names, null if it names none
- * @returns {Promise<Source>}
+ * @returns {Source}
  */
-export async function sourceOf(input, { modelUrl, base, folder }) {
+export function sourceOf(input, { modelUrl, base, folder }) {
   if (input === undefined || input === null || input === DEFAULT_NAME) {
     if (modelUrl) return folderSource(new URL(`${DEFAULT_NAME}/`, slashed(new URL(modelUrl, base))));
-    return { ...filesSource((await import('./default-model.js')).default, base), cache: false }; // the browser's own will do
+    return { name: DEFAULT_NAME, shipped: true, cache: false }; // the browser's own will do
   }
   if (input instanceof URL) return folderSource(input);
   if (typeof input === 'string') {

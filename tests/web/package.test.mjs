@@ -1,9 +1,9 @@
 // package.test.mjs - the package as npm packs it: its types, what linters say of it, how bundlers build it, and its size.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { bundle, writeBundle } from '../../tools/bundle.mjs';
@@ -24,7 +24,8 @@ mkdirSync(join(folder, 'node_modules/fillmask'), { recursive: true });
 execFileSync('tar', ['-xf', join(folder, archive), '--strip-components=1', '-C', join(folder, 'node_modules/fillmask')]);
 cpSync(new URL('samples', import.meta.url), folder, { recursive: true });
 writeFileSync(join(folder, 'package.json'), '{ "type": "module", "private": true }');
-writeFileSync(join(folder, 'index.html'), '<!doctype html><title>Sample</title><script type="module" src="/main.js"></script>');
+const html = (script) => `<!doctype html><title>Sample</title><script type="module" src="/${script}"></script>`;
+writeFileSync(join(folder, 'index.html'), html('main.js'));
 
 const strict = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; img-src 'self'";
 const opens = async (site, { page = '/index.html', csp = strict } = {}) => {
@@ -107,10 +108,45 @@ test('CommonJS imports it', () => {
   assert.deepEqual({ stdout, stderr, status }, { stdout: '5\n', stderr: '', status: 0 });
 });
 
+/** Each bundler, with a page's script in the folder and a folder to build into. */
+const builds = {
+  async Vite(script, outDir) {
+    const { build } = await load('vite');
+    const page = join(folder, `${basename(script, '.js')}.html`);
+    writeFileSync(page, html(script));
+    await build({ root: folder, logLevel: 'error', configFile: false, build: { target: 'es2022', outDir, rolldownOptions: { input: page } } });
+  },
+  async webpack(script, path) {
+    const { default: webpack } = await load('webpack');
+    const stats = await new Promise((resolve, reject) => webpack({
+      context: folder, mode: 'production', entry: `./${script}`, target: 'web', output: { path, filename: 'main.js', publicPath: '/' },
+    }, (error, found) => (error ? reject(error) : resolve(found))));
+    assert.ok(!stats.hasErrors(), stats.toString());
+  },
+  async esbuild(script, outdir, entryPoints = {}) {
+    const { build } = await load('esbuild');
+    await build({ absWorkingDir: folder, bundle: true, minify: true, splitting: true, format: 'esm', outdir, logLevel: 'error', entryPoints: { main: script, ...entryPoints } });
+  },
+};
+
+/** What is built of the model that ships. */
+const model = (site) => readdirSync(site, { recursive: true }).filter((name) => /safetensors|default-model|vocab/.test(name) || (/\.js$/.test(name) && /fillmask-small-en/.test(readFileSync(join(site, name)))));
+
+for (const [bundler, build] of Object.entries(builds))
+  for (const [name, use] of [['similarity', 'similarity([1, 0], [1, 1])'], ['Tokenizer', 'new Tokenizer(async () => 1, async () => {})'], ['Trainer', 'Trainer.name']])
+    test(`${bundler} leaves the model that ships out of a page that only uses ${name}`, async () => {
+      writeFileSync(join(folder, `${name}.js`), `import { ${name} } from 'fillmask';\nglobalThis.result = ${use};\n`);
+      const site = join(folder, bundler, name);
+      await build(`${name}.js`, site);
+      assert.ok(readdirSync(site).length > 0);
+      assert.deepEqual(model(site), []);
+    });
+
 test('Vite builds it', { skip: noBrowser, timeout: 120_000 }, async () => {
-  const { build } = await load('vite');
-  await build({ root: folder, logLevel: 'error', configFile: false, build: { target: 'es2022', outDir: 'vite' } });
-  await opens(join(folder, 'vite'));
+  const site = join(folder, 'vite');
+  await builds.Vite('main.js', site);
+  assert.ok(model(site).some((name) => /\.safetensors$/.test(name)));
+  await opens(site, { page: '/main.html' });
 });
 
 test('Vite serves it', { skip: noBrowser, timeout: 120_000 }, async (t) => {
@@ -125,13 +161,11 @@ test('Vite serves it', { skip: noBrowser, timeout: 120_000 }, async (t) => {
 });
 
 test('webpack builds it', { skip: noBrowser, timeout: 120_000 }, async () => {
-  const { default: webpack } = await load('webpack');
-  const stats = await new Promise((resolve, reject) => webpack({
-    context: folder, mode: 'production', entry: './main.js', target: 'web', output: { path: join(folder, 'webpack'), filename: 'main.js', publicPath: '/' },
-  }, (error, found) => (error ? reject(error) : resolve(found))));
-  assert.ok(!stats.hasErrors(), stats.toString());
-  cpSync(join(folder, 'index.html'), join(folder, 'webpack/index.html'));
-  await opens(join(folder, 'webpack'));
+  const site = join(folder, 'webpack');
+  await builds.webpack('main.js', site);
+  assert.ok(model(site).some((name) => /\.safetensors$/.test(name)));
+  cpSync(join(folder, 'index.html'), join(site, 'index.html'));
+  await opens(site);
 });
 
 test('Next.js builds it, for the server and for browsers', { skip: noBrowser, timeout: 120_000 }, async () => {
@@ -143,10 +177,8 @@ test('Next.js builds it, for the server and for browsers', { skip: noBrowser, ti
 });
 
 test('esbuild builds it', { skip: noBrowser, timeout: 120_000 }, async () => {
-  const { build } = await load('esbuild');
   const site = join(folder, 'esbuild');
-  const options = { absWorkingDir: folder, bundle: true, minify: true, format: 'esm', outdir: site, logLevel: 'error' };
-  await build({ ...options, entryPoints: { main: 'esbuild.js', worker: 'fillmask/worker' } });
+  await builds.esbuild('esbuild.js', site, { worker: 'fillmask/worker' });
   const installed = join(folder, 'node_modules/fillmask');
   for (const name of ['fillmask.wasm', 'fillmask-relaxed.wasm']) cpSync(join(installed, 'build-wasm', name), join(site, name));
   cpSync(join(installed, 'weights'), join(site, 'weights'), { recursive: true });

@@ -22,7 +22,7 @@ export async function site() {
 }
 
 /** What can compute: "wasm", and "webgpu" where the package has it. */
-export const devices = () => host().devices;
+export const devices = () => host.devices;
 
 /** What computes. */
 let device = 'wasm';
