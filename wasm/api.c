@@ -12,7 +12,7 @@
 
 #include "service/service.h"
 
-#define ABI 6
+#define ABI 7
 
 static fm_error problem;   /* of the last call that failed */
 static size_t result_size; /* bytes of the last result */
@@ -120,21 +120,21 @@ uint32_t api_tokenizer(const char *json, size_t json_size, const char *vocab, si
     return number;
 }
 
-/* A model whose weights are still to come; set is "" for the best instruction set, int8 rounds matrices to that. */
+/* A model whose weights are still to come; set is "" for the best instruction set, type an fm_stored_type that they
+ * become, or FM_AS_STORED. */
 fm_model *api_begin(const char *json, size_t json_size, const char *vocab, size_t vocab_size,
                     const char *tokenizer_config, size_t tokenizer_config_size, const char *config, size_t config_size,
-                    const char *set, size_t set_size, bool int8)
+                    const char *set, size_t set_size, int type)
 {
     char name[32] = "";
     const fm_model_files files = {
         .config = config,
         .config_size = config_size,
         .tokenizer = {json, vocab, tokenizer_config, json_size, vocab_size, tokenizer_config_size}};
-    const fm_model_options options = {.instruction_set = set_size > 0 ? name : NULL,
-                                      .dtype = int8 ? FM_DTYPE_INT8 : FM_DTYPE_STORED};
+    const fm_model_options options = {.instruction_set = set_size > 0 ? name : NULL};
     fm_model *model;
     memcpy(name, set, set_size < sizeof name ? set_size : sizeof name - 1);
-    fm_model_begin(&model, &files, &options, &problem);
+    fm_model_begin(&model, &files, &options, type, &problem);
     return model;
 }
 

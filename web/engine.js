@@ -7,7 +7,7 @@
 import { FillmaskError } from './errors.js';
 
 /** The interface between this file and wasm/api.c; both must be from the same version. */
-const ABI = 6;
+const ABI = 7;
 
 /** Page counts (64 KiB each) that are tried as the memory's maximum: 4, 2, 1 and 0.5 GiB. */
 const MAXIMA = [65536, 32768, 16384, 8192];
@@ -16,6 +16,7 @@ const STACK = 1 << 18; // bytes, of each thread but the first
 const CHUNK = 1 << 20; // bytes of a file that are in the core's memory at once
 
 const DTYPES = { fp32: 0, f32: 0, fp16: 1, f16: 1, bf16: 2, q8: 3, int8: 3 };
+const AS_STORED = -1;
 
 /**
  * @typedef {Uint8Array | ArrayBuffer | string} Bytes  A string stands for its UTF-8.
@@ -32,7 +33,7 @@ const DTYPES = { fp32: 0, f32: 0, fp16: 1, f16: 1, bf16: 2, q8: 3, int8: 3 };
  * @property {ByteSource | null} [weights] model.safetensors, of which the core keeps what it computes with, as it comes.
  *   Without weights the model starts from random ones, to be trained.
  * @property {boolean} [checked] whether the stream says at its end if it is damaged, and so is read to there
- * @property {string} [dtype] "q8" or "int8" rounds matrices of floats as they come; other types are for request "convert"
+ * @property {string} [dtype] what the weights become as they come, one of DTYPES; as stored unless given
  * @property {AbortSignal} [signal]
  *
  * @typedef {object} Thread  A Worker of a browser or of node:worker_threads that runs worker.js or worker-node.js.
@@ -155,7 +156,7 @@ export class Engine {
   async open({ config, tokenizer, weights = null, checked, dtype, signal }) {
     const files = [tokenizer?.json, tokenizer?.vocab, tokenizer?.config];
     if (config === undefined || config === null) return this.#with(files, (parts) => this.#number('api_tokenizer', ...parts));
-    const model = this.#with([...files, config, this.#instructionSet], (parts) => this.#number('api_begin', ...parts, DTYPES[dtype] === DTYPES.q8));
+    const model = this.#with([...files, config, this.#instructionSet], (parts) => this.#number('api_begin', ...parts, DTYPES[dtype] ?? AS_STORED));
     try {
       let wrong;
       if (weights === null) this.#number('api_push', model, 0, 0);

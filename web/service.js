@@ -133,7 +133,6 @@ export function serve(post, host) {
       const number = await core.open({ config, tokenizer, weights: weights?.stream ?? null, checked: weights?.checked, dtype, signal });
       try {
         if (tokenizerOnly) return { number, info: core.call('info', { tokenizer: number }) };
-        if (dtype && dtype !== 'auto') core.call('convert', { model: number, dtype });
         small.set(number, kept);
         if (gpu) await tryGpu(core, number);
         signal.throwIfAborted();

@@ -92,6 +92,24 @@ struct cJSON;
 /* Parses one JSON document of `size` bytes (no terminator needed) with cJSON. Refuses what cJSON lets through:
  * duplicate keys, invalid UTF-8, trailing bytes other than white space, nesting over 64. `name` is for the error. */
 fm_status fm_json_parse(struct cJSON **root, const void *data, size_t size, const char *name, fm_error *err);
+/* The same of a text that has an object of very many numbers, {"outer": {"inner": {"key": 1, ...}}}: its members come
+ * as a list, and the tree has an empty object in its place. Without such an object the list is empty. The texts of keys
+ * without escapes are those of `data`, which must outlive the list. */
+typedef struct fm_json_entry {
+    const char *key; /* `size` bytes of UTF-8, no terminator */
+    uint32_t size;
+    uint64_t value; /* FM_JSON_OTHER if it is not as fm_json_u64 has it */
+} fm_json_entry;
+#define FM_JSON_OTHER UINT64_MAX
+typedef struct fm_json_entries {
+    size_t count;
+    fm_json_entry *list;
+    char *decoded; /* keys with escapes */
+} fm_json_entries;
+fm_status fm_json_parse_large(struct cJSON **root, fm_json_entries *entries, const void *data, size_t size,
+                              const char *outer, const char *inner, const char *name, fm_error *err);
+void fm_json_drop_list(fm_json_entries *entries); /* the texts of keys stay */
+void fm_json_entries_free(fm_json_entries *entries);
 /* The non-negative integer of a number, exact up to 2^53; false for anything else. */
 bool fm_json_u64(const struct cJSON *item, uint64_t *value);
 

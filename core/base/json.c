@@ -203,7 +203,13 @@ static int compare_keys(const void *left, const void *right)
     return strcmp(*(const char *const *)left, *(const char *const *)right);
 }
 
-/* Sorting keeps an object of a whole vocabulary fast. */
+static fm_status fail_twice(const char *name, const char *key, size_t size, fm_error *err)
+{
+    return fm_fail(err, FM_E_FORMAT, "%s has the key \"%.*s\" twice in one object; remove one of them.", name,
+                   (int)(size < 200 ? size : 200), key);
+}
+
+/* Sorting keeps an object of very many members fast. */
 static fm_status check_keys(const cJSON *object, const char *name, fm_error *err)
 {
     size_t count = 0;
@@ -216,9 +222,7 @@ static fm_status check_keys(const cJSON *object, const char *name, fm_error *err
     qsort(keys, count, sizeof *keys, compare_keys);
     fm_status status = FM_OK;
     for (size_t i = 1; i < count && !status; i++)
-        if (strcmp(keys[i - 1], keys[i]) == 0)
-            status = fm_fail(err, FM_E_FORMAT, "%s has the key \"%.200s\" twice in one object; remove one of them.",
-                             name, keys[i]);
+        if (strcmp(keys[i - 1], keys[i]) == 0) status = fail_twice(name, keys[i], strlen(keys[i]), err);
     free(keys);
     return status;
 }
@@ -235,22 +239,221 @@ static fm_status check_tree(const cJSON *item, const char *name, fm_error *err)
     return status;
 }
 
-fm_status fm_json_parse(struct cJSON **root, const void *data, size_t size, const char *name, fm_error *err)
+/* The tree of a text that has been scanned. */
+static fm_status make_tree(cJSON **root, const void *data, size_t size, const char *name, fm_error *err)
 {
-    *root = NULL;
-    scan s = {data, size, 0, name, err};
-    fm_status status = scan_document(&s);
-    if (status) return status;
     /* The scan is stricter than cJSON, which can now fail only for want of memory. */
     cJSON *tree = cJSON_ParseWithLength(data, size);
     if (!tree) return fm_fail_memory(err, size, name);
-    status = check_tree(tree, name, err);
+    fm_status status = check_tree(tree, name, err);
     if (status) {
         cJSON_Delete(tree);
         return status;
     }
     *root = tree;
     return FM_OK;
+}
+
+fm_status fm_json_parse(struct cJSON **root, const void *data, size_t size, const char *name, fm_error *err)
+{
+    *root = NULL;
+    scan s = {data, size, 0, name, err};
+    fm_status status = scan_document(&s);
+    return status ? status : make_tree(root, data, size, name, err);
+}
+
+/* ---- an object without a tree ---- */
+
+/* From here on the text has been scanned: it is known to be well-formed. */
+static void skip_value(scan *s)
+{
+    size_t depth = 0;
+    do {
+        int c = peek(s);
+        if (c == '"') scan_string(s);
+        else {
+            if (c == '{' || c == '[') depth++;
+            if (c == '}' || c == ']') depth--;
+            s->at++;
+            while (depth == 0 && s->at < s->size && strchr("+-.0123456789Eaeflnrstu", s->data[s->at])) s->at++;
+        }
+    } while (depth > 0);
+}
+
+/* A member of an object. */
+typedef struct member {
+    const uint8_t *key; /* between its quotes */
+    size_t size, value; /* where its value is */
+    bool escaped;
+} member;
+
+/* The next member of an object that s->at is inside of, with s->at behind it; false at the object's end. */
+static bool next_member(scan *s, member *m)
+{
+    skip_space(s);
+    if (peek(s) == '{' || peek(s) == ',') s->at++;
+    skip_space(s);
+    if (peek(s) != '"') return false;
+    m->key = s->data + s->at + 1;
+    scan_string(s);
+    m->size = (size_t)(s->data + s->at - 1 - m->key);
+    m->escaped = memchr(m->key, '\\', m->size) != NULL;
+    skip_space(s);
+    s->at++;
+    skip_space(s);
+    m->value = s->at;
+    skip_value(s);
+    return true;
+}
+
+/* The decoded text of a key with escapes, as a string of its own. */
+static fm_status decode_key(const scan *s, const member *m, cJSON **text)
+{
+    *text = cJSON_ParseWithLength((const char *)m->key - 1, m->size + 2);
+    return *text ? FM_OK : fm_fail_memory(s->err, m->size, s->name);
+}
+
+/* Moves s->at from an object to the value of a member; *found is false if that is no object. */
+static fm_status enter(scan *s, const char *key, bool *found)
+{
+    member m;
+    *found = false;
+    skip_space(s);
+    while (next_member(s, &m)) {
+        cJSON *text = NULL;
+        fm_status status = m.escaped ? decode_key(s, &m, &text) : FM_OK;
+        if (status) return status;
+        bool same =
+            text ? strcmp(text->valuestring, key) == 0 : m.size == strlen(key) && memcmp(m.key, key, m.size) == 0;
+        cJSON_Delete(text);
+        if (!same) continue;
+        s->at = m.value;
+        *found = peek(s) == '{';
+        break;
+    }
+    return FM_OK;
+}
+
+static fm_status read_number(scan *s, const member *m, fm_json_entry *entry)
+{
+    const char *text = (const char *)s->data + m->value;
+    size_t digits = 0, size = s->at - m->value;
+    uint64_t value = 0;
+    for (; digits < size && digits < 15 && is_digit(text[digits]); digits++)
+        value = value * 10 + (uint64_t)(text[digits] - '0');
+    entry->value = digits == size ? value : FM_JSON_OTHER;
+    if (digits == size || (*text != '-' && !is_digit(*text))) return FM_OK;
+    cJSON *number = cJSON_ParseWithLength(text, size);
+    if (!number) return fm_fail_memory(s->err, size, s->name);
+    bool finite = isfinite(number->valuedouble);
+    if (!fm_json_u64(number, &entry->value)) entry->value = FM_JSON_OTHER;
+    cJSON_Delete(number);
+    if (finite) return FM_OK;
+    return fm_fail(s->err, FM_E_FORMAT, "%s is not valid JSON: the number of \"%.*s\" is too large.", s->name,
+                   (int)(entry->size < 200 ? entry->size : 200), entry->key);
+}
+
+static int compare_entries(const void *left, const void *right)
+{
+    const fm_json_entry *a = *(const fm_json_entry *const *)left, *b = *(const fm_json_entry *const *)right;
+    int order = memcmp(a->key, b->key, a->size < b->size ? a->size : b->size);
+    return order ? order : (a->size > b->size) - (a->size < b->size);
+}
+
+static fm_status check_entries(const fm_json_entries *entries, const char *name, fm_error *err)
+{
+    if (entries->count < 2) return FM_OK;
+    const fm_json_entry **sorted = malloc(entries->count * sizeof *sorted);
+    if (!sorted) return fm_fail_memory(err, entries->count * sizeof *sorted, "the keys of a JSON object");
+    for (size_t i = 0; i < entries->count; i++) sorted[i] = &entries->list[i];
+    qsort(sorted, entries->count, sizeof *sorted, compare_entries);
+    fm_status status = FM_OK;
+    for (size_t i = 1; i < entries->count && !status; i++)
+        if (compare_entries(&sorted[i - 1], &sorted[i]) == 0)
+            status = fail_twice(name, sorted[i]->key, sorted[i]->size, err);
+    free(sorted);
+    return status;
+}
+
+/* The members of the object at s->at, which moves behind it. */
+static fm_status read_entries(scan *s, fm_json_entries *entries)
+{
+    size_t start = s->at, escaped = 0, decoded = 0;
+    member m;
+    for (; next_member(s, &m); entries->count++) escaped += m.escaped ? m.size : 0;
+    size_t end = s->at + 1;
+    if (entries->count > SIZE_MAX / sizeof *entries->list || s->size > UINT32_MAX)
+        return fm_fail_memory(s->err, SIZE_MAX, s->name);
+    entries->list = malloc((entries->count + 1) * sizeof *entries->list);
+    entries->decoded = malloc(escaped + 1);
+    if (!entries->list || !entries->decoded)
+        return fm_fail_memory(s->err, entries->count * sizeof *entries->list + escaped, s->name);
+    s->at = start;
+    fm_status status = FM_OK;
+    for (size_t i = 0; i < entries->count && next_member(s, &m) && !status; i++) {
+        fm_json_entry *entry = &entries->list[i];
+        *entry = (fm_json_entry){(const char *)m.key, (uint32_t)m.size, 0};
+        cJSON *text = NULL;
+        if (m.escaped) status = decode_key(s, &m, &text);
+        if (text) { /* it is never longer than what it is written as */
+            entry->size = (uint32_t)strlen(text->valuestring);
+            entry->key = memcpy(entries->decoded + decoded, text->valuestring, entry->size);
+            decoded += entry->size;
+        }
+        cJSON_Delete(text);
+        if (!status) status = read_number(s, &m, entry);
+    }
+    s->at = end;
+    return status ? status : check_entries(entries, s->name, s->err);
+}
+
+/* The tree of a text without a part, where "{}" is. */
+static fm_status make_tree_without(cJSON **root, const scan *s, size_t from, size_t to)
+{
+    size_t rest = s->size - to, size = from + 2 + rest;
+    char *text = malloc(size);
+    if (!text) return fm_fail_memory(s->err, size, s->name);
+    memcpy(text, s->data, from);
+    memcpy(text + from, "{}", 2);
+    memcpy(text + from + 2, s->data + to, rest);
+    fm_status status = make_tree(root, text, size, s->name, s->err);
+    free(text);
+    return status;
+}
+
+fm_status fm_json_parse_large(struct cJSON **root, fm_json_entries *entries, const void *data, size_t size,
+                              const char *outer, const char *inner, const char *name, fm_error *err)
+{
+    *root = NULL;
+    *entries = (fm_json_entries){0};
+    scan s = {data, size, 0, name, err};
+    fm_status status = scan_document(&s);
+    if (status) return status;
+    s.at = 0;
+    skip_space(&s);
+    bool found = peek(&s) == '{';
+    if (found) status = enter(&s, outer, &found);
+    if (found && !status) status = enter(&s, inner, &found);
+    if (!found && !status) return make_tree(root, data, size, name, err);
+    size_t from = s.at;
+    if (!status) status = read_entries(&s, entries);
+    if (!status) status = make_tree_without(root, &s, from, s.at);
+    if (status) fm_json_entries_free(entries);
+    return status;
+}
+
+void fm_json_drop_list(fm_json_entries *entries)
+{
+    free(entries->list);
+    entries->list = NULL;
+    entries->count = 0;
+}
+
+void fm_json_entries_free(fm_json_entries *entries)
+{
+    free(entries->list);
+    free(entries->decoded);
+    *entries = (fm_json_entries){0};
 }
 
 bool fm_json_u64(const struct cJSON *item, uint64_t *value)

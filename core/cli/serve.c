@@ -112,7 +112,7 @@ static fm_status open_untrained(const server *s, const char *folder, fm_model **
                             .tokenizer = {(const char *)blobs[1].data, (const char *)blobs[2].data,
                                           (const char *)blobs[3].data, blobs[1].size, blobs[2].size, blobs[3].size}};
     *model = NULL;
-    if (!status) status = fm_model_begin(model, &files, &s->options, err);
+    if (!status) status = fm_model_begin(model, &files, &s->options, FM_AS_STORED, err);
     if (!status) status = fm_service_push_random(*model, err);
     if (!status) status = fm_model_end(*model, err);
     if (status) fm_model_close(*model);

@@ -145,9 +145,10 @@ fm_status fm_weights_load(fm_weights *weights, const fm_parameters *parameters, 
 /* The same from a file that comes in parts, cut anywhere, and that nobody keeps: each row of a matrix goes to the
  * backend, which holds it as it computes with it, so that the file is never in memory as a whole. */
 typedef struct fm_weights_stream fm_weights_stream;
-/* int8: matrices that are stored otherwise are rounded, as FM_STORED_I8 stores them. */
+/* type: what the values become, as fm_weights_save stores that type; floats of 16 bits are computed with in f32. */
+#define FM_AS_STORED (-1)
 fm_status fm_weights_stream_open(fm_weights_stream **stream, const fm_parameters *parameters, fm_backend *holder,
-                                 bool int8, const char *name, fm_error *err);
+                                 int type, const char *name, fm_error *err);
 /* Nothing can follow a failure but closing. */
 fm_status fm_weights_stream_push(fm_weights_stream *stream, const void *data, size_t size, fm_error *err);
 /* After the last part; the weights are to be freed before their holder is destroyed. */

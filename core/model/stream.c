@@ -1,5 +1,7 @@
 /* stream.c - a model's values from a safetensors file that comes in parts and does not stay. Matrices go row by row to
- * the backend that holds them, vectors and the position embeddings become f32; tensors may come in any order. */
+ * the backend that holds them, vectors and the position embeddings become f32; tensors may come in any order. Floats
+ * are rounded to int8 as they come; at the end int8 becomes floats, and floats those of 16 bits, each row in its place.
+ */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -14,7 +16,7 @@ typedef enum role { VALUES, SCALES, TIED, TIED_SCALES } role;
 struct fm_weights_stream {
     fm_loader l;
     const fm_parameters *parameters;
-    bool rounds; /* floats of matrices to int8 */
+    int type; /* that the values become */
     fm_weights weights;
     fm_safetensors *file; /* NULL until the header is there */
     fm_source *sources;
@@ -29,18 +31,19 @@ struct fm_weights_stream {
     size_t row, rows, row_size; /* rows of row_size bytes */
     uint8_t *part;              /* of a row that is not all there */
     size_t part_size;
-    float *floats, *others;  /* a row each */
-    float *positions, *tied; /* scales that are needed at the end alone */
+    float *floats, *others; /* a row each */
+    float **scales;         /* of each parameter whose tensor is I8 */
+    float *later, *tied;    /* those that are needed at the end alone, and those of the tied matrix's copy */
 };
 
 fm_status fm_weights_stream_open(fm_weights_stream **stream, const fm_parameters *parameters, fm_backend *holder,
-                                 bool int8, const char *name, fm_error *err)
+                                 int type, const char *name, fm_error *err)
 {
     fm_weights_stream *s = *stream = calloc(1, sizeof *s);
     if (!s) return fm_fail_memory(err, sizeof *s, "the weights");
     s->l.name = name;
     s->parameters = parameters;
-    s->rounds = int8;
+    s->type = type;
     s->weights.holder = holder;
     return FM_OK;
 }
@@ -54,7 +57,8 @@ void fm_weights_stream_close(fm_weights_stream *s)
     free(s->head);
     fm_free(s->part);
     fm_free(s->floats);
-    fm_free(s->positions);
+    free(s->scales);
+    fm_free(s->later);
     fm_free(s->tied);
     free(s);
 }
@@ -68,7 +72,8 @@ static bool is_held(const fm_weights_stream *s, size_t parameter)
 
 static bool becomes_int8(const fm_weights_stream *s, size_t parameter)
 {
-    return is_held(s, parameter) && (s->rounds || s->sources[parameter].scale);
+    bool stays = s->type == FM_AS_STORED && s->sources[parameter].scale;
+    return is_held(s, parameter) && (stays || s->type == FM_STORED_I8);
 }
 
 /* Floats of `converted` that a parameter needs: its values, or the scales of integers that are held. */
@@ -100,13 +105,14 @@ static fm_status prepare(fm_weights_stream *s)
 {
     const fm_parameters *parameters = s->parameters;
     fm_weights *w = &s->weights;
-    size_t elements = 0, longest = 0, words = parameters->list[FM_P_WORD].rows;
+    size_t elements = 0, longest = 0, later = 0, words = parameters->list[FM_P_WORD].rows;
     for (size_t i = 0; i < parameters->count; i++) {
         const fm_parameter *p = &parameters->list[i];
         elements += room_for(s, i);
         longest = p->cols > longest ? p->cols : longest;
         longest = s->sources[i].scale && p->rows > longest ? p->rows : longest;
-        if (s->sources[i].scale || s->rounds) w->stored = FM_STORED_I8;
+        if (s->sources[i].scale) w->stored = FM_STORED_I8;
+        if (s->sources[i].scale && !becomes_int8(s, i)) later += p->rows;
     }
     w->values = calloc(parameters->count, sizeof *w->values);
     w->int8 = calloc(parameters->count, sizeof *w->int8);
@@ -114,17 +120,22 @@ static fm_status prepare(fm_weights_stream *s)
     w->converted = fm_alloc(elements, sizeof *w->converted);
     s->part = fm_alloc(longest, sizeof(float));
     s->floats = fm_alloc(2 * longest, sizeof *s->floats);
-    s->positions = fm_alloc(s->sources[FM_P_POSITION].scale ? parameters->list[FM_P_POSITION].rows : 0, sizeof(float));
+    s->scales = calloc(parameters->count, sizeof *s->scales);
+    s->later = fm_alloc(later, sizeof *s->later);
     s->tied = fm_alloc(s->projector.scale ? words : 0, sizeof *s->tied);
-    if (!w->values || !w->int8 || !w->held || !w->converted || !s->part || !s->floats || !s->positions || !s->tied)
+    if (!w->values || !w->int8 || !w->held || !w->converted || !s->part || !s->floats || !s->scales || !s->later ||
+        !s->tied)
         return fm_fail_memory(s->l.err, elements * sizeof *w->converted, "the weights");
     s->others = s->floats + longest;
     w->count = parameters->count;
-    float *to = w->converted;
+    if (s->type != FM_AS_STORED) w->stored = (fm_stored_type)s->type;
+    float *to = w->converted, *next = s->later;
     fm_status status = FM_OK;
     for (size_t i = 0; i < parameters->count && !status; i++) {
         const fm_parameter *p = &parameters->list[i];
         bool integers = becomes_int8(s, i);
+        if (s->sources[i].scale) s->scales[i] = integers ? to : next;
+        if (s->sources[i].scale && !integers) next += p->rows;
         if (!is_held(s, i)) w->values[i] = to;
         else {
             fm_tensor *held = &w->held[i];
@@ -210,20 +221,20 @@ static void put_rounded(fm_weights_stream *s, size_t i, float *row)
         for (size_t k = 0; k < cols; k++) row[k] = (float)integers[k] * scale;
 }
 
-/* A row of the values; integers of the position embeddings are multiplied at the end. */
+/* A row of the values; integers that become floats are multiplied at the end. */
 static fm_status put_values(fm_weights_stream *s, const fm_stored_tensor *tensor, const uint8_t *row)
 {
     fm_weights *w = &s->weights;
     size_t i = s->parameter, cols = s->parameters->list[i].cols;
     uint32_t number = (uint32_t)s->row;
-    bool held = w->held[i].buffer;
-    if (held && tensor->type == FM_STORED_I8) {
+    bool held = w->held[i].buffer, integers = tensor->type == FM_STORED_I8;
+    if (integers && becomes_int8(s, i)) {
         w->holder->ops->put(w->holder, w->held[i].buffer, number, row);
         return FM_OK;
     }
     float *to = held ? s->floats : (float *)(uintptr_t)w->values[i] + s->row * cols;
     if (!fm_decode(to, row, tensor->type, cols)) return fm_not_finite(&s->l, tensor->name);
-    if (s->rounds && !s->parameters->list[i].vector && tensor->type != FM_STORED_I8) put_rounded(s, i, to);
+    if (s->type == FM_STORED_I8 && !s->parameters->list[i].vector && !integers) put_rounded(s, i, to);
     else if (held) w->holder->ops->put(w->holder, w->held[i].buffer, number, to);
     return FM_OK;
 }
@@ -233,17 +244,17 @@ static fm_status compare_tied(fm_weights_stream *s, const fm_stored_tensor *tens
 {
     fm_weights *w = &s->weights;
     const fm_parameter *word = &s->parameters->list[FM_P_WORD];
-    bool integers = tensor->type == FM_STORED_I8;
+    bool integers = becomes_int8(s, FM_P_WORD), as_stored = integers && tensor->type == FM_STORED_I8;
     w->holder->ops->take(w->holder, w->held[FM_P_WORD].buffer, (uint32_t)s->row, s->others);
-    if (!integers && !fm_decode(s->floats, row, tensor->type, word->cols)) return fm_not_finite(&s->l, tensor->name);
-    const void *copy = integers ? (const void *)row : s->floats;
+    if (!as_stored && !fm_decode(s->floats, row, tensor->type, word->cols)) return fm_not_finite(&s->l, tensor->name);
+    const void *copy = as_stored ? (const void *)row : s->floats;
     bool same = true;
-    if (s->rounds && !integers) {
+    if (integers && !as_stored) {
         int8_t *rounded = (int8_t *)s->others + word->cols;
         same = fm_quantise_row(rounded, s->floats, word->cols) == w->int8[FM_P_WORD].scales[s->row];
         copy = rounded;
     }
-    same = same && memcmp(copy, s->others, word->cols * (s->rounds || integers ? sizeof(int8_t) : sizeof(float))) == 0;
+    same = same && memcmp(copy, s->others, word->cols * (integers ? sizeof(int8_t) : sizeof(float))) == 0;
     return same ? FM_OK : fm_not_tied(&s->l, s->row, word->name);
 }
 
@@ -252,10 +263,7 @@ static fm_status put_row(fm_weights_stream *s, const uint8_t *row)
     const fm_stored_tensor *tensor = fm_safetensors_at(s->file, s->tensor);
     if (s->role == VALUES) return put_values(s, tensor, row);
     if (s->role == TIED) return compare_tied(s, tensor, row);
-    float *to = s->role == TIED_SCALES          ? s->tied
-                : s->parameter == FM_P_POSITION ? s->positions
-                                                : (float *)(uintptr_t)s->weights.int8[s->parameter].scales;
-    memcpy(to, row, s->row_size);
+    memcpy(s->role == TIED_SCALES ? s->tied : s->scales[s->parameter], row, s->row_size);
     return fm_check_scales(&s->l, tensor->name, row, s->row_size / sizeof(float));
 }
 
@@ -295,15 +303,45 @@ fm_status fm_weights_stream_push(fm_weights_stream *s, const void *data, size_t 
 
 /* ---- the end ---- */
 
-static fm_status finish_positions(fm_weights_stream *s)
+/* A row of floats as it is to be: integers times their scale, and rounded to 16 bits. */
+static fm_status convert_row(fm_weights_stream *s, size_t i, size_t row, float *values)
 {
-    const fm_parameter *p = &s->parameters->list[FM_P_POSITION];
-    const fm_source *from = &s->sources[FM_P_POSITION];
-    float *values = (float *)(uintptr_t)s->weights.values[FM_P_POSITION];
-    size_t count = (size_t)p->rows * p->cols;
-    if (!from->scale) return FM_OK;
-    for (size_t i = 0; i < count; i++) values[i] *= s->positions[i / p->cols];
-    return fm_all_finite(values, count) ? FM_OK : fm_not_finite(&s->l, from->scale->name);
+    const fm_source *from = &s->sources[i];
+    fm_stored_type type = (fm_stored_type)s->type;
+    size_t cols = s->parameters->list[i].cols;
+    for (size_t k = 0; from->scale && k < cols; k++) values[k] *= s->scales[i][row];
+    if (from->scale && !fm_all_finite(values, cols)) return fm_not_finite(&s->l, from->scale->name);
+    if (from->tensor->type == type || (type != FM_STORED_F16 && type != FM_STORED_BF16)) return FM_OK;
+    uint16_t *halves = (uint16_t *)(void *)s->others;
+    if (!fm_encode16(halves, values, type, cols))
+        return fm_fail(s->l.err, FM_E_LIMIT, "%s: the tensor %s holds a value too large for %s; take it as F32.",
+                       s->l.name, from->tensor->name, fm_stored_names[type]);
+    fm_decode(values, (const uint8_t *)halves, type, cols);
+    return FM_OK;
+}
+
+/* Whether a parameter's floats are not yet what they are to be. */
+static bool must_convert(const fm_weights_stream *s, size_t i)
+{
+    bool halves = s->type == FM_STORED_F16 || s->type == FM_STORED_BF16;
+    return !becomes_int8(s, i) &&
+           (s->sources[i].scale || (halves && s->sources[i].tensor->type != (fm_stored_type)s->type));
+}
+
+static fm_status convert(fm_weights_stream *s, size_t i)
+{
+    const fm_parameter *p = &s->parameters->list[i];
+    const fm_weights *w = &s->weights;
+    fm_backend *holder = w->holder;
+    uint32_t held = w->held[i].buffer;
+    fm_status status = FM_OK;
+    for (uint32_t row = 0; row < p->rows && !status; row++) {
+        float *values = held ? s->floats : (float *)(uintptr_t)w->values[i] + (size_t)row * p->cols;
+        if (held) holder->ops->take(holder, held, row, values);
+        status = convert_row(s, i, row, values);
+        if (held && !status) holder->ops->put(holder, held, row, values);
+    }
+    return status;
 }
 
 /* None of the values may be too large for a float. */
@@ -328,11 +366,12 @@ static fm_status finish(fm_weights_stream *s)
 {
     fm_weights *w = &s->weights;
     const fm_parameter *word = &s->parameters->list[FM_P_WORD];
-    fm_status status = finish_positions(s);
+    fm_status status = FM_OK;
     for (uint32_t i = 0; s->projector.scale && i < word->rows && !status; i++)
-        if (s->tied[i] != w->int8[FM_P_WORD].scales[i]) status = fm_not_tied(&s->l, i, word->name);
+        if (s->tied[i] != s->scales[FM_P_WORD][i]) status = fm_not_tied(&s->l, i, word->name);
     for (size_t i = 0; i < w->count && !status; i++) {
-        if (!w->held[i].buffer) continue;
+        if (must_convert(s, i)) status = convert(s, i);
+        if (!w->held[i].buffer || status) continue;
         if (w->held[i].type == FM_I8) status = check_int8(s, i);
         if (!status) status = w->holder->ops->seal(w->holder, w->held[i].buffer, &w->held[i].type, s->l.err);
     }

@@ -96,13 +96,14 @@ fm_status fm_model_open_memory(fm_model **model, const fm_model_files *files, co
 
 /* ---- weights that come in parts ---- */
 
-fm_status fm_model_begin(fm_model **model, const fm_model_files *files, const fm_model_options *options, fm_error *err)
+fm_status fm_model_begin(fm_model **model, const fm_model_files *files, const fm_model_options *options, int type,
+                         fm_error *err)
 {
     fm_status status = describe(model, files, err);
     if (!status) status = prepare(*model, "memory", options, err);
     if (!status)
-        status = fm_weights_stream_open(&(*model)->coming, &(*model)->parameters, (*model)->cpu,
-                                        options && options->dtype == FM_DTYPE_INT8, weights_name, err);
+        status =
+            fm_weights_stream_open(&(*model)->coming, &(*model)->parameters, (*model)->cpu, type, weights_name, err);
     return keep_or_close(model, status);
 }
 
@@ -123,7 +124,7 @@ fm_status fm_model_replace_weights(fm_model *m, const void *data, size_t size, f
 {
     fm_weights_stream *stream;
     fm_weights weights;
-    fm_status status = fm_weights_stream_open(&stream, &m->parameters, m->cpu, false, weights_name, err);
+    fm_status status = fm_weights_stream_open(&stream, &m->parameters, m->cpu, FM_AS_STORED, weights_name, err);
     if (!status) status = fm_weights_stream_push(stream, data, size, err);
     if (!status) status = fm_weights_stream_end(stream, &weights, err);
     fm_weights_stream_close(stream);

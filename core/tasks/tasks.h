@@ -61,8 +61,10 @@ fm_status fm_model_begin_request(fm_model *model, uint64_t request, fm_error *er
 void fm_model_end_request(fm_model *model, fm_status status);
 
 /* A model whose weights come in parts, cut anywhere, and are held by its cpu backend alone: files->weights is not
- * looked at. After a failure of the last two it can only be closed, as before they are done. */
-fm_status fm_model_begin(fm_model **model, const fm_model_files *files, const fm_model_options *options, fm_error *err);
+ * looked at, and type is as fm_weights_stream_open takes it. After a failure of the last two it can only be closed, as
+ * before they are done. */
+fm_status fm_model_begin(fm_model **model, const fm_model_files *files, const fm_model_options *options, int type,
+                         fm_error *err);
 fm_status fm_model_push(fm_model *model, const void *data, size_t size, fm_error *err);
 fm_status fm_model_end(fm_model *model, fm_error *err);
 

@@ -165,21 +165,25 @@ static fm_status read_normalizer(fm_vocab *vocab, const cJSON *root, fm_error *e
     return status ? status : expect_string(splitter, "type", "BertPreTokenizer", vocab->name, err);
 }
 
-/* Puts a token at its id; the ids must fill [0, count). */
-static fm_status place(fm_vocab *vocab, const char *text, const cJSON *id_item, const char *where, fm_error *err)
+/* The first bytes of a text, for errors. */
+static int shown(size_t size)
 {
-    uint64_t id;
-    if (!fm_json_u64(id_item, &id) || id >= vocab->count)
+    return (int)(size < 100 ? size : 100);
+}
+
+/* Puts a token at its id; the ids must fill [0, count). */
+static fm_status place(fm_vocab *vocab, fm_token_text given, uint64_t id, const char *where, fm_error *err)
+{
+    if (id >= vocab->count)
         return fm_fail(err, FM_E_FORMAT,
-                       "%s: the id of \"%.100s\" in %s must be an integer below %u, the number of"
+                       "%s: the id of \"%.*s\" in %s must be an integer below %u, the number of"
                        " tokens.",
-                       vocab->name, text, where, vocab->count);
+                       vocab->name, shown(given.size), given.text, where, vocab->count);
     fm_token_text *token = &vocab->tokens[id];
-    size_t size = strlen(text);
-    if (token->text && (token->size != size || memcmp(token->text, text, size) != 0))
-        return fm_fail(err, FM_E_FORMAT, "%s: both \"%.100s\" and \"%.100s\" have the id %u; give one another id.",
-                       vocab->name, token->text, text, (unsigned)id);
-    *token = (fm_token_text){text, (uint32_t)(size < UINT32_MAX ? size : UINT32_MAX)};
+    if (token->text && (token->size != given.size || memcmp(token->text, given.text, given.size) != 0))
+        return fm_fail(err, FM_E_FORMAT, "%s: both \"%.*s\" and \"%.*s\" have the id %u; give one another id.",
+                       vocab->name, shown(token->size), token->text, shown(given.size), given.text, (unsigned)id);
+    *token = given;
     return FM_OK;
 }
 
@@ -204,10 +208,12 @@ static fm_status read_added(fm_vocab *vocab, const cJSON *list, fm_error *err)
                                  " supported; set it to false.",
                                  vocab->name, content->valuestring, fields[i]);
         }
-        if (!status) status = place(vocab, content->valuestring, id_item, "added_tokens", err);
-        if (status) return status;
-        uint64_t id = 0;
+        uint64_t id = FM_JSON_OTHER;
+        size_t size = strlen(content->valuestring);
         fm_json_u64(id_item, &id);
+        const fm_token_text token = {content->valuestring, (uint32_t)(size < UINT32_MAX ? size : UINT32_MAX)};
+        if (!status) status = place(vocab, token, id, "added_tokens", err);
+        if (status) return status;
         vocab->added[id] = true;
         vocab->special[id] = special;
     }
@@ -231,11 +237,10 @@ static size_t count_beyond(const cJSON *list, size_t model_count)
     return beyond;
 }
 
-static fm_status read_model(fm_vocab *vocab, const cJSON *root, fm_error *err)
+static fm_status read_model(fm_vocab *vocab, const cJSON *root, const fm_json_entries *entries, fm_error *err)
 {
     const cJSON *model = cJSON_GetObjectItemCaseSensitive(root, "model");
-    const cJSON *entries = cJSON_GetObjectItemCaseSensitive(model, "vocab");
-    if (!cJSON_IsObject(entries))
+    if (!cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(model, "vocab")))
         return fm_fail(err, FM_E_FORMAT, "%s: model.vocab must be an object of tokens and ids.", vocab->name);
     /* Old files have no type; what follows tells WordPiece from the others. */
     fm_status status = expect_string(model, "type", "WordPiece", vocab->name, err);
@@ -251,19 +256,16 @@ static fm_status read_model(fm_vocab *vocab, const cJSON *root, fm_error *err)
     const cJSON *added = cJSON_GetObjectItemCaseSensitive(root, "added_tokens");
     if (added && !cJSON_IsNull(added) && !cJSON_IsArray(added))
         return fm_fail(err, FM_E_FORMAT, "%s: added_tokens must be a list.", vocab->name);
-    size_t model_count = 0;
-    const cJSON *item;
-    cJSON_ArrayForEach(item, entries) model_count++;
+    size_t model_count = entries->count;
     status = vocab_room(vocab, model_count + count_beyond(added, model_count), err);
     if (status) return status;
     vocab->model_count = (uint32_t)model_count;
-    cJSON_ArrayForEach(item, entries)
-    {
-        uint64_t id;
-        if (fm_json_u64(item, &id) && id >= model_count)
-            return fm_fail(err, FM_E_FORMAT, "%s: the id %llu of \"%.100s\" leaves a gap: model.vocab has %zu tokens.",
-                           vocab->name, (unsigned long long)id, item->string, model_count);
-        status = place(vocab, item->string, item, "model.vocab", err);
+    for (size_t i = 0; i < model_count; i++) {
+        const fm_json_entry *entry = &entries->list[i];
+        if (entry->value != FM_JSON_OTHER && entry->value >= model_count)
+            return fm_fail(err, FM_E_FORMAT, "%s: the id %llu of \"%.*s\" leaves a gap: model.vocab has %zu tokens.",
+                           vocab->name, (unsigned long long)entry->value, shown(entry->size), entry->key, model_count);
+        status = place(vocab, (fm_token_text){entry->key, entry->size}, entry->value, "model.vocab", err);
         if (status) return status;
     }
     status = read_added(vocab, added, err);
@@ -283,14 +285,18 @@ static fm_status make_from_json(fm_tokenizer **tokenizer, const fm_tokenizer_fil
                                 fm_error *err)
 {
     cJSON *root = NULL;
+    fm_json_entries entries;
     fm_vocab vocab = vocab_start(names.vocabulary, true);
-    fm_status status = fm_json_parse(&root, files->json, files->json_size, vocab.name, err);
+    fm_status status =
+        fm_json_parse_large(&root, &entries, files->json, files->json_size, "model", "vocab", vocab.name, err);
     if (!status && !cJSON_IsObject(root)) status = fm_fail(err, FM_E_FORMAT, "%s must be an object.", vocab.name);
     if (!status) status = read_normalizer(&vocab, root, err);
-    if (!status) status = read_model(&vocab, root, err);
+    if (!status) status = read_model(&vocab, root, &entries, err);
+    fm_json_drop_list(&entries);
     if (!status && files->config) status = parse_config(&vocab, files->config, files->config_size, names.config, err);
     if (!status) status = fm_tokenizer_make(tokenizer, &vocab, err);
     vocab_free(&vocab);
+    fm_json_entries_free(&entries);
     cJSON_Delete(root);
     return status;
 }

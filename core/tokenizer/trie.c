@@ -12,10 +12,13 @@ static int compare_keys(const void *left, const void *right)
     return order ? order : (a->size > b->size) - (a->size < b->size);
 }
 
-/* The keys below one node: those from `from` up to `to`, which agree in their first `depth` bytes. */
-typedef struct key_range {
-    uint32_t from, to, depth;
-} key_range;
+/* Bytes that two keys, of which the first is the smaller one, begin with alike. */
+static uint32_t common_bytes(const fm_trie_key *a, const fm_trie_key *b)
+{
+    uint32_t size = a->size < b->size ? a->size : b->size, same = 0;
+    while (same < size && a->bytes[same] == b->bytes[same]) same++;
+    return same;
+}
 
 fm_status fm_trie_build(fm_trie *trie, fm_trie_key *keys, size_t count, const char *what, fm_error *err)
 {
@@ -27,37 +30,43 @@ fm_status fm_trie_build(fm_trie *trie, fm_trie_key *keys, size_t count, const ch
         most += keys[i].size;
     }
     if (count > 1) qsort(keys, count, sizeof *keys, compare_keys);
-    key_range *ranges = malloc(most * sizeof *ranges);
-    trie->labels = malloc(most);
-    trie->values = malloc(most * sizeof *trie->values);
-    trie->first = malloc((most + 1) * sizeof *trie->first);
-    if (!ranges || !trie->labels || !trie->values || !trie->first) {
-        free(ranges);
+    size_t all = most;
+    for (size_t i = 1; i < count; i++) all -= common_bytes(&keys[i - 1], &keys[i]);
+    trie->labels = malloc(all);
+    trie->values = malloc(all * sizeof *trie->values);
+    trie->first = malloc((all + 1) * sizeof *trie->first);
+    if (!trie->labels || !trie->values || !trie->first) {
         fm_trie_free(trie);
-        return fm_fail_memory(err, most * (sizeof *ranges + 9), what);
+        return fm_fail_memory(err, all * 9, what);
     }
-    uint32_t nodes = 1;
-    ranges[0] = (key_range){0, (uint32_t)count, 0};
+    /* Until a node's turn comes, its value and its first child are the range of the keys below it, which agree in as
+     * many bytes as the node is deep. */
+    uint32_t nodes = 1, depth = 0, deeper = 1; /* the first node of the next depth */
     trie->labels[0] = 0;
+    trie->values[0] = 0;
+    trie->first[0] = (uint32_t)count;
     for (uint32_t node = 0; node < nodes; node++) {
-        key_range range = ranges[node];
+        if (node == deeper) {
+            depth++;
+            deeper = nodes;
+        }
+        uint32_t from = trie->values[node], to = trie->first[node];
         trie->values[node] = FM_NONE;
         trie->first[node] = nodes;
-        if (range.from < range.to && keys[range.from].size == range.depth)
-            trie->values[node] = keys[range.from++].value;
-        while (range.from < range.to) {
-            uint8_t label = keys[range.from].bytes[range.depth];
-            uint32_t end = range.from + 1;
-            while (end < range.to && keys[end].bytes[range.depth] == label) end++;
+        if (from < to && keys[from].size == depth) trie->values[node] = keys[from++].value;
+        while (from < to) {
+            uint8_t label = keys[from].bytes[depth];
+            uint32_t end = from + 1;
+            while (end < to && keys[end].bytes[depth] == label) end++;
             if (node == 0) trie->start[label] = nodes;
             trie->labels[nodes] = label;
-            ranges[nodes++] = (key_range){range.from, end, range.depth + 1};
-            range.from = end;
+            trie->values[nodes] = from;
+            trie->first[nodes++] = end;
+            from = end;
         }
     }
     trie->first[nodes] = nodes;
     trie->nodes = nodes;
-    free(ranges);
     return FM_OK;
 }
 

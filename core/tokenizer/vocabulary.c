@@ -95,17 +95,25 @@ static fm_status copy_tokens(fm_tokenizer *t, const fm_vocab *vocab, fm_error *e
     return FM_OK;
 }
 
+static bool is_in_trie(const fm_vocab *vocab, uint32_t id, int which)
+{
+    if (which == 2) return vocab->added[id];
+    return id < vocab->model_count && is_piece(&vocab->tokens[id]) == (which == 1);
+}
+
 /* One of the three tries; which: 0 whole words, 1 pieces, 2 added tokens. */
 static fm_status make_trie(fm_tokenizer *t, const fm_vocab *vocab, int which, fm_error *err)
 {
-    fm_trie_key *keys = malloc(vocab->count * sizeof *keys);
-    if (!keys) return fm_fail_memory(err, vocab->count * sizeof *keys, vocab->name);
     size_t count = 0;
+    for (uint32_t i = 0; i < vocab->count; i++) count += is_in_trie(vocab, i, which);
+    fm_trie_key *keys = malloc((count + 1) * sizeof *keys);
+    if (!keys) return fm_fail_memory(err, count * sizeof *keys, vocab->name);
+    count = 0;
     for (uint32_t i = 0; i < vocab->count; i++) {
         const fm_token_text *token = &vocab->tokens[i];
         uint32_t prefix = which == 1 ? 2 : 0;
-        if (which == 2 ? !vocab->added[i] : i >= vocab->model_count || is_piece(token) != (which == 1)) continue;
-        keys[count++] = (fm_trie_key){(const uint8_t *)token->text + prefix, token->size - prefix, i};
+        if (is_in_trie(vocab, i, which))
+            keys[count++] = (fm_trie_key){(const uint8_t *)token->text + prefix, token->size - prefix, i};
     }
     fm_trie *trie = which == 0 ? &t->words : which == 1 ? &t->pieces : &t->added;
     fm_status status = fm_trie_build(trie, keys, count, vocab->name, err);
@@ -113,23 +121,29 @@ static fm_status make_trie(fm_tokenizer *t, const fm_vocab *vocab, int which, fm
     return status;
 }
 
+static bool is_short_word(const fm_tokenizer *t, uint32_t id)
+{
+    const uint8_t *text = (const uint8_t *)t->text + t->start[id];
+    size_t size = t->start[id + 1] - t->start[id] - 1;
+    bool plain = size <= FM_PACKED_BYTES && size <= t->word_chars; /* a longer one is never asked for */
+    for (size_t i = 0; i < size && plain; i++) plain = t->classes[text[i]] == FM_BYTE_WORD;
+    return plain;
+}
+
 /* The table of short words of ASCII. It only saves walks: what finds no room is left to the trie. */
 static fm_status make_slots(fm_tokenizer *t, const char *name, fm_error *err)
 {
-    size_t slots = 64;
+    size_t slots = 64, words = 0;
     t->slot_shift = 64 - 6;
-    for (; slots < (size_t)t->model_size * 2; slots *= 2) t->slot_shift--;
+    for (uint32_t id = 0; id < t->model_size; id++) words += is_short_word(t, id);
+    for (; slots < words * 2; slots *= 2) t->slot_shift--;
     slots += FM_SLOT_PROBES; /* so that probing needs no turn at the end */
     t->slots = malloc(slots * sizeof *t->slots);
     if (!t->slots) return fm_fail_memory(err, slots * sizeof *t->slots, name);
     for (size_t i = 0; i < slots; i++) t->slots[i] = (fm_word_slot){{0, 0}, FM_NONE};
     for (uint32_t id = 0; id < t->model_size; id++) {
-        const uint8_t *text = (const uint8_t *)t->text + t->start[id];
-        size_t size = t->start[id + 1] - t->start[id] - 1;
-        bool plain = size <= FM_PACKED_BYTES && size <= t->word_chars; /* a longer one is never asked for */
-        for (size_t i = 0; i < size && plain; i++) plain = t->classes[text[i]] == FM_BYTE_WORD;
-        if (!plain) continue;
-        fm_packed word = fm_pack(text, size);
+        if (!is_short_word(t, id)) continue;
+        fm_packed word = fm_pack((const uint8_t *)t->text + t->start[id], t->start[id + 1] - t->start[id] - 1);
         fm_word_slot *slot = &t->slots[fm_packed_hash(word) >> t->slot_shift], *end = slot + FM_SLOT_PROBES;
         while (slot < end && slot->id != FM_NONE) slot++;
         if (slot < end) *slot = (fm_word_slot){word, id};

@@ -9,6 +9,7 @@
 #include <cjson/cJSON.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -65,6 +66,80 @@ static void json_integers(void **state)
         assert_int_equal(fm_json_u64(json, &value), cases[i].good);
         if (cases[i].good) assert_int_equal(value, cases[i].value);
         cJSON_Delete(json);
+    }
+}
+
+/* An object of many members is the same without a tree. */
+static void json_large(void **state)
+{
+    (void)state;
+    static const char text[] =
+        " {\"a\": [\"}\", {\"vocab\": {}}], \"mod\\u0065l\": {\"x\": \"{\", \"vocab\" : { \"one\":1,"
+        "\"\\u00e9\\ud83d\\ude00\\\"\\n\" : 20 ,\"\": 3.0, \"f\":1e2,\"n\":-1,\"half\":0.5,\"t\":true, "
+        "\"o\":{\"p\":[1,{}]}, \"s\":\"5\", \"big\":9007199254740993, \"last\":16777216 }, \"y\": 7}}";
+    static const struct {
+        const char *key;
+        uint64_t value;
+    } expected[] = {{"one", 1},
+                    {"\xc3\xa9\xf0\x9f\x98\x80\"\n", 20},
+                    {"", 3},
+                    {"f", 100},
+                    {"n", FM_JSON_OTHER},
+                    {"half", FM_JSON_OTHER},
+                    {"t", FM_JSON_OTHER},
+                    {"o", FM_JSON_OTHER},
+                    {"s", FM_JSON_OTHER},
+                    {"big", FM_JSON_OTHER},
+                    {"last", 16777216}};
+    cJSON *json;
+    fm_json_entries entries;
+    assert_int_equal(fm_json_parse_large(&json, &entries, text, sizeof text - 1, "model", "vocab", "x", NULL), FM_OK);
+    assert_int_equal(entries.count, sizeof expected / sizeof *expected);
+    for (size_t i = 0; i < entries.count; i++) {
+        assert_int_equal(entries.list[i].size, strlen(expected[i].key));
+        assert_memory_equal(entries.list[i].key, expected[i].key, entries.list[i].size);
+        assert_true(entries.list[i].value == expected[i].value);
+    }
+    const cJSON *model = cJSON_GetObjectItemCaseSensitive(json, "model");
+    assert_int_equal(cJSON_GetArraySize(model), 3);
+    assert_true(cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(model, "vocab")));
+    assert_int_equal(cJSON_GetObjectItemCaseSensitive(model, "y")->valueint, 7);
+    cJSON_Delete(json);
+    fm_json_entries_free(&entries);
+
+    static const char *const others[] = {"{\"model\": {\"vocab\": [1]}}",
+                                         "{\"model\": [{\"vocab\": {\"a\": 1}}]}",
+                                         "{\"vocab\": {\"a\": 1}}",
+                                         "[{\"model\": 1}]",
+                                         "3",
+                                         "{}"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        cJSON *whole;
+        size_t size = strlen(others[i]);
+        assert_int_equal(fm_json_parse_large(&json, &entries, others[i], size, "model", "vocab", "x", NULL), FM_OK);
+        assert_int_equal(fm_json_parse(&whole, others[i], size, "x", NULL), FM_OK);
+        assert_int_equal(entries.count, 0);
+        assert_true(cJSON_Compare(json, whole, true));
+        cJSON_Delete(whole);
+        cJSON_Delete(json);
+        fm_json_entries_free(&entries);
+    }
+    static const struct {
+        const char *members, *text;
+    } bad[] = {
+        {"\"a\": 1, \"b\": 2, \"\\u0061\": 3", "x.json has the key \"a\" twice in one object; remove one of them."},
+        {"\"a\": 1, \"b\": 1e999", "x.json is not valid JSON: the number of \"b\" is too large."},
+        {"\"a\": 01", "x.json is not valid JSON: a malformed number"},
+        {"}, \"vocab\": {", "x.json has the key \"vocab\" twice"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char document[200];
+        fm_error err;
+        int size = snprintf(document, sizeof document, "{\"model\": {\"vocab\": {%s}}}", bad[i].members);
+        assert_int_equal(fm_json_parse_large(&json, &entries, document, (size_t)size, "model", "vocab", "x.json", &err),
+                         FM_E_FORMAT);
+        if (!strstr(err.text, bad[i].text)) fail_msg("\"%s\" lacks \"%s\"", err.text, bad[i].text);
+        assert_null(json);
+        assert_null(entries.list);
     }
 }
 
@@ -250,15 +325,11 @@ static void sha256(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(json_refuses),
-        cmocka_unit_test(json_integers),
-        cmocka_unit_test(json_text),
-        cmocka_unit_test(files),
-        cmocka_unit_test(pool_runs_each_once),
-        cmocka_unit_test(threefry_known),
-        cmocka_unit_test(sizes),
-        cmocka_unit_test(sha256),
-        cmocka_unit_test(one_process_holds_a_lock),
+        cmocka_unit_test(json_refuses),   cmocka_unit_test(json_integers),
+        cmocka_unit_test(json_large),     cmocka_unit_test(json_text),
+        cmocka_unit_test(files),          cmocka_unit_test(pool_runs_each_once),
+        cmocka_unit_test(threefry_known), cmocka_unit_test(sizes),
+        cmocka_unit_test(sha256),         cmocka_unit_test(one_process_holds_a_lock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

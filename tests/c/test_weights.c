@@ -69,12 +69,12 @@ static fm_status load(const fixture *f, fm_weights *weights, fm_error *err)
 }
 
 /* The bytes of a file in parts of `cut`, and what comes of them. */
-static fm_status stream(const fixture *f, fm_backend *backend, const uint8_t *data, size_t size, size_t cut, bool int8,
+static fm_status stream(const fixture *f, fm_backend *backend, const uint8_t *data, size_t size, size_t cut, int type,
                         fm_weights *weights, fm_error *err)
 {
     fm_weights_stream *s;
     *weights = (fm_weights){0};
-    fm_status status = fm_weights_stream_open(&s, &f->parameters, backend, int8, "m.safetensors", err);
+    fm_status status = fm_weights_stream_open(&s, &f->parameters, backend, type, "m.safetensors", err);
     for (size_t at = 0; at < size && !status; at += cut) {
         uint8_t part[256]; /* which is not there any more when the next one comes */
         size_t length = size - at < cut ? size - at : cut;
@@ -98,7 +98,7 @@ static void expect_same_stream(const fixture *f, fm_status expected, const char 
     assert_int_equal(fm_cpu_create(&backend, NULL, 1, NULL), FM_OK);
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
         fm_error err = {0};
-        fm_status status = stream(f, backend, blob.data, blob.size, cuts[i], false, &streamed, &err);
+        fm_status status = stream(f, backend, blob.data, blob.size, cuts[i], FM_AS_STORED, &streamed, &err);
         if (status != expected) fail_msg("status %d, expected %d: %s", status, expected, err.text);
         if (status && (!strstr(err.text, text) || !strstr(err.text, "m.safetensors")))
             fail_msg("\"%s\" lacks \"%s\"", err.text, text);
@@ -179,7 +179,7 @@ static void gives_halves_back(void **state)
         assert_int_equal(load(f, &w[0], NULL), FM_OK);
         assert_int_equal(fm_cpu_create(&backend, NULL, 1, NULL), FM_OK);
         assert_int_equal(fm_blob_open(&blob, f->path, NULL), FM_OK);
-        assert_int_equal(stream(f, backend, blob.data, blob.size, 100, false, &w[1], NULL), FM_OK);
+        assert_int_equal(stream(f, backend, blob.data, blob.size, 100, FM_AS_STORED, &w[1], NULL), FM_OK);
         for (size_t i = 0; i < 2 * f->parameters.count; i++) {
             const fm_parameter *p = &f->parameters.list[i / 2];
             const fm_stored_tensor *tensor = fm_safetensors_find(w[0].file, p->name);
@@ -605,36 +605,71 @@ static void streams_every_type(void **state)
     }
 }
 
-/* What is rounded while it comes is what is rounded when it is saved; a copy of the tied matrix may come first or last.
- */
-static void rounds_streams_to_int8(void **state)
+/* What becomes another type while it comes is what becomes one when it is saved. */
+static void converts_streams(void **state)
 {
     fixture *f = *state;
     fm_backend *backend;
     assert_int_equal(fm_cpu_create(&backend, NULL, 1, NULL), FM_OK);
-    for (int kind = FM_STORED_F32; kind <= FM_STORED_I8; kind++) {
-        fm_blob blob;
-        fm_weights whole, rounded, streamed;
-        assert_int_equal(fm_weights_save(f->path, &f->parameters, f->values, (fm_stored_type)kind, NULL), FM_OK);
+    for (int kind = FM_STORED_F32; kind <= FM_STORED_I8; kind++)
+        for (int type = FM_STORED_F32; type <= FM_STORED_I8; type++) {
+            fm_blob blob;
+            fm_weights whole, converted, streamed;
+            assert_int_equal(fm_weights_save(f->path, &f->parameters, f->values, (fm_stored_type)kind, NULL), FM_OK);
+            assert_int_equal(fm_blob_open(&blob, f->path, NULL), FM_OK);
+            assert_int_equal(stream(f, backend, blob.data, blob.size, 61, type, &streamed, NULL), FM_OK);
+            fm_blob_close(&blob);
+            assert_int_equal(load(f, &whole, NULL), FM_OK);
+            assert_int_equal(fm_weights_floats(&whole, &f->parameters, NULL), FM_OK);
+            if (kind != type) /* int8 stays as it is */
+                assert_int_equal(fm_weights_save(f->path, &f->parameters, whole.values, (fm_stored_type)type, NULL),
+                                 FM_OK);
+            assert_int_equal(load(f, &converted, NULL), FM_OK);
+            assert_int_equal(streamed.stored, type);
+            assert_int_equal(streamed.held[FM_P_WORD].type, type == FM_STORED_I8 ? FM_I8 : FM_F32);
+            assert_int_equal(fm_weights_floats(&converted, &f->parameters, NULL), FM_OK);
+            assert_int_equal(fm_weights_floats(&streamed, &f->parameters, NULL), FM_OK);
+            for (size_t p = 0; p < f->parameters.count; p++)
+                assert_memory_equal(streamed.values[p], converted.values[p],
+                                    elements_of(&f->parameters.list[p]) * sizeof(float));
+            fm_weights_free(&whole);
+            fm_weights_free(&converted);
+            fm_weights_free(&streamed);
+        }
+    backend->ops->destroy(backend);
+}
+
+/* What no number of the type is near, in a matrix and in a vector. */
+static void refuses_what_a_type_cannot_hold(void **state)
+{
+    fixture *f = *state;
+    fm_backend *backend;
+    fm_blob blob;
+    fm_weights w;
+    fm_error err;
+    assert_int_equal(fm_cpu_create(&backend, NULL, 1, NULL), FM_OK);
+    for (int i = 0; i < 2; i++) {
+        float *value = (float *)(uintptr_t)f->values[i ? FM_P_EMBED_BETA : FM_P_WORD] + 3, former = *value;
+        *value = 65520.0f;
+        assert_int_equal(fm_weights_save(f->path, &f->parameters, f->values, FM_STORED_F32, NULL), FM_OK);
         assert_int_equal(fm_blob_open(&blob, f->path, NULL), FM_OK);
-        assert_int_equal(stream(f, backend, blob.data, blob.size, 61, true, &streamed, NULL), FM_OK);
+        assert_int_equal(stream(f, backend, blob.data, blob.size, 61, FM_STORED_BF16, &w, NULL), FM_OK);
+        fm_weights_free(&w);
+        assert_int_equal(stream(f, backend, blob.data, blob.size, 61, FM_STORED_F16, &w, &err), FM_E_LIMIT);
+        if (!strstr(err.text, i ? "LayerNorm.bias holds a value too large for F16" : "word_embeddings.weight holds"))
+            fail_msg("\"%s\"", err.text);
         fm_blob_close(&blob);
-        assert_int_equal(load(f, &whole, NULL), FM_OK);
-        assert_int_equal(fm_weights_floats(&whole, &f->parameters, NULL), FM_OK);
-        if (kind != FM_STORED_I8) /* which stays as it is */
-            assert_int_equal(fm_weights_save(f->path, &f->parameters, whole.values, FM_STORED_I8, NULL), FM_OK);
-        assert_int_equal(load(f, &rounded, NULL), FM_OK);
-        assert_int_equal(streamed.stored, FM_STORED_I8);
-        assert_int_equal(streamed.held[FM_P_WORD].type, FM_I8);
-        assert_int_equal(fm_weights_floats(&rounded, &f->parameters, NULL), FM_OK);
-        assert_int_equal(fm_weights_floats(&streamed, &f->parameters, NULL), FM_OK);
-        for (size_t p = 0; p < f->parameters.count; p++)
-            assert_memory_equal(streamed.values[p], rounded.values[p],
-                                elements_of(&f->parameters.list[p]) * sizeof(float));
-        fm_weights_free(&whole);
-        fm_weights_free(&rounded);
-        fm_weights_free(&streamed);
+        *value = former;
     }
+    backend->ops->destroy(backend);
+}
+
+/* A copy of the tied matrix may come first or last, also where both become another type. */
+static void converts_streams_with_a_copy(void **state)
+{
+    fixture *f = *state;
+    fm_backend *backend;
+    assert_int_equal(fm_cpu_create(&backend, NULL, 1, NULL), FM_OK);
     fm_stored_tensor tensors[MOST_TENSORS];
     size_t count = list_tensors(f, tensors), elements = VOCABULARY * HIDDEN;
     float copy[VOCABULARY * HIDDEN];
@@ -642,23 +677,24 @@ static void rounds_streams_to_int8(void **state)
     tensors[count] = tensors[0];
     tensors[count].name = "vocab_projector.weight";
     tensors[count].data = (const uint8_t *)copy;
-    for (int bad = 0; bad < 2; bad++)
-        for (int swapped = 0; swapped < 2; swapped++) {
-            fm_blob blob;
-            fm_weights w;
-            fm_error err;
-            copy[elements - 1] = f->values[0][elements - 1] + (bad ? 0.1f : 0.0f);
-            fm_stored_tensor first = tensors[0];
-            tensors[0] = tensors[count];
-            tensors[count] = first;
-            assert_int_equal(fm_safetensors_write(f->path, tensors, count + 1, NULL, 0, NULL), FM_OK);
-            assert_int_equal(fm_blob_open(&blob, f->path, NULL), FM_OK);
-            fm_status status = stream(f, backend, blob.data, blob.size, 61, true, &w, &err);
-            assert_int_equal(status, bad ? FM_E_UNSUPPORTED : FM_OK);
-            if (bad) assert_non_null(strstr(err.text, "row 36 of the tensor vocab_projector.weight differs"));
-            fm_weights_free(&w);
-            fm_blob_close(&blob);
-        }
+    for (int turn = 0; turn < 12; turn++) {
+        static const int types[] = {FM_STORED_F32, FM_STORED_F16, FM_STORED_I8};
+        bool bad = turn / 2 % 2; /* every second time they are swapped */
+        fm_blob blob;
+        fm_weights w;
+        fm_error err;
+        copy[elements - 1] = f->values[0][elements - 1] + (bad ? 0.1f : 0.0f);
+        fm_stored_tensor first = tensors[0];
+        tensors[0] = tensors[count];
+        tensors[count] = first;
+        assert_int_equal(fm_safetensors_write(f->path, tensors, count + 1, NULL, 0, NULL), FM_OK);
+        assert_int_equal(fm_blob_open(&blob, f->path, NULL), FM_OK);
+        fm_status status = stream(f, backend, blob.data, blob.size, 61, types[turn / 4], &w, &err);
+        assert_int_equal(status, bad ? FM_E_UNSUPPORTED : FM_OK);
+        if (bad) assert_non_null(strstr(err.text, "row 36 of the tensor vocab_projector.weight differs"));
+        fm_weights_free(&w);
+        fm_blob_close(&blob);
+    }
     backend->ops->destroy(backend);
 }
 
@@ -691,11 +727,11 @@ static void refuses_streams_of_another_length(void **state)
                  {blob.size + 1, "something was appended to it"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (size_t cut = 1; cut <= 256; cut += 17) {
-            assert_int_equal(stream(f, backend, longer, cases[i].size, cut, false, &w, &err), FM_E_FORMAT);
+            assert_int_equal(stream(f, backend, longer, cases[i].size, cut, FM_AS_STORED, &w, &err), FM_E_FORMAT);
             if (!strstr(err.text, cases[i].text)) fail_msg("\"%s\" lacks \"%s\"", err.text, cases[i].text);
         }
     static const char page[] = "<!DOCTYPE html><html><body>404</body></html>";
-    assert_int_equal(stream(f, backend, (const uint8_t *)page, sizeof page, 5, false, &w, &err), FM_E_FORMAT);
+    assert_int_equal(stream(f, backend, (const uint8_t *)page, sizeof page, 5, FM_AS_STORED, &w, &err), FM_E_FORMAT);
     assert_non_null(strstr(err.text, "is no safetensors file"));
     free(longer);
     backend->ops->destroy(backend);
@@ -759,6 +795,28 @@ static void checks_the_projector(void **state)
     free(halves);
 }
 
+/* The file's word embeddings as floats, or an error. */
+static void expect_floats(const fixture *f, fm_status expected, const char *text, const int8_t *integers,
+                          const float *scales)
+{
+    fm_blob blob;
+    fm_backend *backend;
+    fm_weights w;
+    fm_error err = {0};
+    assert_int_equal(fm_cpu_create(&backend, NULL, 1, NULL), FM_OK);
+    assert_int_equal(fm_blob_open(&blob, f->path, NULL), FM_OK);
+    assert_int_equal(stream(f, backend, blob.data, blob.size, 61, FM_STORED_F32, &w, &err), expected);
+    if (!strstr(err.text, text)) fail_msg("\"%s\" lacks \"%s\"", err.text, text);
+    if (!expected) {
+        assert_int_equal(fm_weights_floats(&w, &f->parameters, NULL), FM_OK);
+        for (size_t i = 0; i < VOCABULARY * HIDDEN; i++)
+            assert_true(w.values[FM_P_WORD][i] == (float)integers[i] * scales[i / HIDDEN]);
+    }
+    fm_weights_free(&w);
+    fm_blob_close(&blob);
+    backend->ops->destroy(backend);
+}
+
 static void checks_the_projector_of_int8(void **state)
 {
     fixture *f = *state;
@@ -788,11 +846,14 @@ static void checks_the_projector_of_int8(void **state)
     }
     memcpy(list + 3, tensors + 1, (count - 1) * sizeof *list);
     expect(f, list, count + 3, FM_OK, "");
+    expect_floats(f, FM_OK, "", integers[0], scales[0]);
     scales[1][4] = 1;
     expect(f, list, count + 3, FM_E_UNSUPPORTED, "row 4 of the tensor vocab_projector.weight differs");
+    expect_floats(f, FM_E_UNSUPPORTED, "row 4 of the tensor", NULL, NULL);
     scales[1][4] = scales[0][4];
     integers[1][9 * HIDDEN + 3] ^= 2;
     expect(f, list, count + 3, FM_E_UNSUPPORTED, "row 9 of the tensor vocab_projector.weight differs");
+    expect_floats(f, FM_E_UNSUPPORTED, "row 9 of the tensor", NULL, NULL);
 }
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, make, end)
@@ -817,7 +878,9 @@ int main(void)
         TEST(checks_the_projector),
         TEST(checks_the_projector_of_int8),
         TEST(streams_every_type),
-        TEST(rounds_streams_to_int8),
+        TEST(converts_streams),
+        TEST(converts_streams_with_a_copy),
+        TEST(refuses_what_a_type_cannot_hold),
         TEST(refuses_streams_of_another_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,7 +31,7 @@ static void load_weights(const uint8_t *data, size_t size, size_t cut)
     fm_weights streamed = {0}, whole = {0};
     if (fm_parameters_make(&parameters, &config, NULL)) abort();
     if (fm_cpu_create(&backend, "scalar", 1, NULL)) abort();
-    fm_status status = fm_weights_stream_open(&stream, &parameters, backend, false, "fuzz.safetensors", NULL);
+    fm_status status = fm_weights_stream_open(&stream, &parameters, backend, FM_AS_STORED, "fuzz.safetensors", NULL);
     for (size_t at = 0; at < size && !status; at += cut)
         status = fm_weights_stream_push(stream, data + at, size - at < cut ? size - at : cut, NULL);
     if (!status) status = fm_weights_stream_end(stream, &streamed, NULL);

@@ -89,33 +89,80 @@ test('opening and closing fifty times leaves the memory flat', async () => {
 });
 
 /** Bytes of the weights as the core computes with them: int8 matrices, and all else in f32. */
-function packedBytes(weights, rounded) {
+function packedBytes(weights, dtype) {
   const { __metadata__, ...entries } = JSON.parse(Buffer.from(weights.subarray(8, 8 + Number(new DataView(weights.buffer, weights.byteOffset).getBigUint64(0, true)))).toString());
-  return Object.entries(entries).reduce((sum, [name, { dtype, shape }]) =>
-    sum + shape.reduce((product, n) => product * n, 1) * ((dtype === 'I8' || (rounded && shape.length > 1)) && !name.includes('position') ? 1 : 4), 0);
+  const isInt8 = (stored) => (dtype ? dtype === 'q8' : stored === 'I8');
+  return Object.entries(entries).reduce((sum, [name, { dtype: stored, shape }]) =>
+    sum + shape.reduce((product, n) => product * n, 1) * (isInt8(stored) && shape.length > 1 && !name.includes('position') ? 1 : 4), 0);
 }
 
-test('a model takes the memory that it is computed in, and 16 MiB for everything else', async () => {
+/** Bytes of a tokenizer: its texts, ids and flags, tries of all their beginnings, and a table of short words. */
+function tokenizerBytes(words) {
+  const beginnings = [new Set(), new Set()];
+  let bytes = 0, short = 0;
+  for (const word of words) {
+    const isPiece = /^##./.test(word), text = Buffer.from(isPiece ? word.slice(2) : word).toString('latin1');
+    for (let end = 1; end <= text.length; end++) beginnings[Number(isPiece)].add(text.slice(0, end));
+    bytes += text.length + (isPiece ? 2 : 0) + 1 + 4 + 1;
+    short += /^[a-z0-9]{1,16}$/.test(word);
+  }
+  return bytes + 9 * (beginnings[0].size + beginnings[1].size) + 24 * 2 ** Math.ceil(Math.log2(2 * short));
+}
+
+/** Weights in parts. */
+async function* cut(weights) {
+  for (let at = 0; at < weights.length; at += 100_000) yield weights.subarray(at, at + 100_000);
+}
+
+/** Opens and uses a model; the memory never shrinks, so that its size is its peak. `more`: bytes of a large tokenizer. */
+async function expectSmall(files, { dtype, source = files.weights, more = 0 } = {}) {
+  const engine = await createEngine({ maximumMemory: 2 ** 29 });
+  const model = await engine.open({ ...files, weights: source, dtype });
+  fill(engine, model);
+  const most = packedBytes(files.weights, dtype) + more + 2 ** 24;
+  assert.ok(engine.memoryBytes <= most, `${engine.memoryBytes} bytes for a file of ${files.weights.length} as ${dtype}, of at most ${most}`);
+  engine.close();
+}
+
+test('a model takes the memory that it is computed in, and 16 MiB for everything else, whatever becomes of its numbers', async () => {
   const maker = await createEngine({ maximumMemory: 2 ** 29 });
   const { config, tokenizer } = files();
-  const large = JSON.stringify({ ...JSON.parse(config), dim: 512, hidden_dim: 2048, n_layers: 9, n_heads: 8 });
+  const large = JSON.stringify({ ...JSON.parse(config), dim: 512, hidden_dim: 2048, n_layers: 6, n_heads: 8 });
   const made = await maker.open({ config: large, tokenizer });
-  const models = ['fp32', 'fp16', 'q8'].map((dtype) => ({ config: large, tokenizer, weights: maker.save(made, { dtype }) }));
+  const dtypes = ['fp32', 'fp16', 'bf16', 'q8'];
+  for (const stored of dtypes) {
+    const given = { config: large, tokenizer, weights: maker.save(made, { dtype: stored }) };
+    await expectSmall(given);
+    for (const dtype of dtypes) if (dtype !== stored) await expectSmall(given, { dtype, source: cut(given.weights) });
+  }
   maker.close();
   const own = (file) => readFileSync(new URL(`../../weights/fillmask-small-en/${file}`, import.meta.url));
-  models.push({ ...models[0], dtype: 'q8' });
-  models.push({ config: own('config.json'), tokenizer: { json: own('tokenizer.json') }, weights: own('model.safetensors') });
-  async function* cut(weights) {
-    for (let at = 0; at < weights.length; at += 100_000) yield weights.subarray(at, at + 100_000);
+  await expectSmall({ config: own('config.json'), tokenizer: { json: own('tokenizer.json') }, weights: own('model.safetensors') });
+});
+
+test('with a hundred and twenty thousand words of many scripts there is a large tokenizer beside it, and nothing else', async () => {
+  const alphabets = [[97, 26], [97, 26], [97, 26], [0x430, 32], [0x5d0, 27], [0x627, 36], [0x905, 50], [0xac00, 2000], [0x4e00, 8000]];
+  const words = new Set(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'red', 'cat', '"', '\\']);
+  let random = 1;
+  const below = (count) => (random = (random * 16807) % 2147483647) % count;
+  while (words.size < 120_000) { // of a common vocabulary's length and number of shared beginnings
+    const [first, count] = alphabets[below(alphabets.length)];
+    let word = below(3) ? '' : '##';
+    for (let length = count > 100 ? 1 + below(2) : 2 + below(5); length > 0; length--) word += String.fromCodePoint(first + Math.min(below(count), below(count)));
+    words.add(word);
   }
-  for (const { weights, ...files } of models)
-    for (const source of [weights, cut(weights)]) {
-      const engine = await createEngine({ maximumMemory: 2 ** 29 });
-      fill(engine, await engine.open({ ...files, weights: source })); // the memory never shrinks: its size is its peak
-      const most = packedBytes(weights, files.dtype) + 2 ** 24;
-      assert.ok(engine.memoryBytes <= most, `${engine.memoryBytes} bytes for a file of ${weights.length}, of at most ${most}`);
-      engine.close();
-    }
+  const more = tokenizerBytes(words), vocab = [...words].join('\n');
+  const json = JSON.stringify({
+    added_tokens: [], normalizer: { type: 'BertNormalizer', lowercase: false, strip_accents: false }, pre_tokenizer: { type: 'BertPreTokenizer' },
+    model: { type: 'WordPiece', vocab: Object.fromEntries([...words].map((word, id) => [word, id])) },
+  }, null, 1);
+  const escaped = json.replace(/[^\0-~]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  const maker = await createEngine({ maximumMemory: 2 ** 29 });
+  const config = JSON.stringify({ ...JSON.parse(files().config), vocab_size: words.size, dim: 32, hidden_dim: 64, n_layers: 1, n_heads: 2 });
+  const made = await maker.open({ config, tokenizer: { vocab } });
+  for (const tokenizer of [{ vocab }, { json }, { json: escaped }])
+    for (const dtype of ['fp32', 'q8']) await expectSmall({ config, tokenizer, weights: maker.save(made, { dtype }) }, { more });
+  maker.close();
 });
 
 test('too little memory is an error, whatever needed it, and never a crash', async () => {
