@@ -15,7 +15,7 @@ export function playFor(answer) {
     try {
       gpu = await Gpu.create(await openGpu(adapter || undefined), { powerPreference });
       gpu.kernels = kernels;
-      answer({ limit: gpu.limit, half: gpu.half, name: gpu.name });
+      answer({ limit: gpu.limit, half: gpu.f16, name: gpu.name });
     } catch (error) {
       answer({ error: error.message });
     }

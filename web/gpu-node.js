@@ -44,13 +44,16 @@ export async function listAdapters() {
 }
 
 /**
- * What is asked for adapters. It says what to do where there is none.
+ * What is asked for adapters. It says what to do where there is none. FILLMASK_SUBGROUP_MATRICES=1 lets subgroups
+ * multiply matrices where the card has that, which is an experiment of Dawn's.
  * @param {string} [name] of the adapter, or part of it; FILLMASK_ADAPTER unless given
- * @returns {Promise<{requestAdapter: (options: any) => Promise<any>}>}
+ * @returns {Promise<{matrices: boolean, requestAdapter: (options: any) => Promise<any>}>}
  */
 export async function openGpu(name = process.env.FILLMASK_ADAPTER) {
-  const gpu = (await loadDawn()).create(name ? [`adapter=${name}`] : []);
+  const matrices = process.env.FILLMASK_SUBGROUP_MATRICES === '1';
+  const gpu = (await loadDawn()).create([...(name ? [`adapter=${name}`] : []), ...(matrices ? ['enable-dawn-features=allow_unsafe_apis'] : [])]);
   return {
+    matrices,
     async requestAdapter(options) {
       let adapter;
       try {

@@ -10,6 +10,7 @@ const SLOTS = 512; // of a submit
 const SUBMIT = 40; // milliseconds of work that a submit is to be, and a dispatch at most
 const GROUPS = 8192; // bind groups that are kept
 const FEATURES = ['subgroups', 'shader-f16'];
+const MATRICES = 'chromium-experimental-subgroup-matrix';
 const KEPT = 2 ** 22; // bytes of the largest buffer that is kept for another use
 
 /**
@@ -24,7 +25,8 @@ const KEPT = 2 ** 22; // bytes of the largest buffer that is kept for another us
 /** A device, the kernels that it has compiled, and what uses it. */
 export class Gpu {
   /**
-   * @param {any} gpu navigator.gpu, or what create() of the npm package webgpu gives
+   * @param {any} gpu navigator.gpu, or what create() of the npm package webgpu gives; with `matrices` subgroups may
+   *   multiply matrices
    * @param {GpuOptions} [options]
    * @returns {Promise<Gpu>}
    */
@@ -33,9 +35,10 @@ export class Gpu {
     if (!adapter)
       throw new FillmaskError('E_UNSUPPORTED', 'WebGPU finds no adapter: the browser or system lacks a driver for the GPU, or keeps it from programs; use device "wasm".');
     const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
-    const requiredFeatures = FEATURES.filter((feature) => adapter.features.has(feature));
+    const unit = gpu.matrices ? unitOf(adapter) : undefined;
+    const requiredFeatures = FEATURES.filter((feature) => adapter.features.has(feature)).concat(unit ? MATRICES : []);
     const device = await adapter.requestDevice({ requiredFeatures, requiredLimits: { maxStorageBufferBindingSize, maxBufferSize } });
-    return new Gpu(gpu, adapter, device, limit, budget);
+    return new Gpu(gpu, adapter, device, limit, budget, unit);
   }
 
   /** @type {Map<number, {pipeline: any, layout: any}>} */
@@ -52,7 +55,9 @@ export class Gpu {
   #budget;
   #lost = '';
 
-  constructor(gpu, adapter, device, limit, budget) {
+  constructor(gpu, adapter, device, limit, budget, unit) {
+    /** The matrices that subgroups multiply, if they do. */
+    this.unit = unit;
     this.gpu = gpu; // Dawn's own must outlive the device
     this.adapter = adapter;
     this.device = device;
@@ -75,6 +80,11 @@ export class Gpu {
     return this.device.features.has('shader-f16');
   }
 
+  /** What the core is told of that: 2 with matrices. */
+  get f16() {
+    return this.half ? (this.unit ? 2 : 1) : 0;
+  }
+
   /** Why nothing works any more, '' while it does. */
   get trouble() {
     return this.#lost;
@@ -94,7 +104,7 @@ export class Gpu {
     return {
       gpu_play: (id, at, words) => this.player(id, memory).play(new Uint32Array(memory(), at >>> 0, words)),
       gpu_finish: (id, at, room) => this.player(id, memory).finish(at >>> 0, room),
-      gpu_half: () => Number(this.half),
+      gpu_half: () => this.f16,
       gpu_close: (id) => this.closePlayer(id),
     };
   }
@@ -155,7 +165,8 @@ export class Gpu {
     for (const [, binding, kind] of code.matchAll(/@binding\((\d)\) var<storage, (\w+)>/g)) kinds[Number(binding) - 1] = kind;
     const layout = this.#layout(kinds);
     const enabled = [...code.matchAll(/^enable .*$/gm)].join('\n');
-    const module = this.device.createShaderModule({ code: `${enabled}\nconst VARIANT = ${variant}u;\n${code.replace(/^enable .*$/gm, '')}` });
+    const constants = Object.entries({ VARIANT: variant, ...this.unit }).map(([name, value]) => `const ${name} = ${value}u;\n`);
+    const module = this.device.createShaderModule({ code: `${enabled}\n${constants.join('')}${code.replace(/^enable .*$/gm, '')}` });
     const pipeline = await this.device.createComputePipelineAsync({
       layout: this.device.createPipelineLayout({ bindGroupLayouts: [layout] }),
       compute: { module, entryPoint: 'main' },
@@ -437,6 +448,19 @@ export function copyOf(list, memory) {
   const data = new Map();
   for (const at of commands(list)) if (list[at] === WRITE) data.set(at, new Uint8Array(memory, list[at + 4], list[at + 3]).slice());
   return { list: list.slice(), data };
+}
+
+/**
+ * Matrices of f16 that subgroups multiply, with sums in f32, in sizes that product_matrices.wgsl can take.
+ * @param {any} adapter
+ * @returns {{UNIT_M: number, UNIT_N: number, UNIT_K: number, SUBGROUP: number} | undefined}
+ */
+function unitOf({ features, info }) {
+  const size = info.subgroupMaxSize;
+  if (![MATRICES, ...FEATURES].every((feature) => features.has(feature)) || info.subgroupMinSize !== size || size > 64) return undefined;
+  const found = [...info.subgroupMatrixConfigs].find(({ componentType, resultComponentType, M, N, K }) =>
+    componentType === 'f16' && resultComponentType === 'f32' && [M, N, K].every((side) => side >= 4 && 16 % side === 0) && M * N <= 8 * size);
+  return found && { UNIT_M: found.M, UNIT_N: found.N, UNIT_K: found.K, SUBGROUP: size };
 }
 
 function nameOf(adapter) {

@@ -4,7 +4,8 @@
 //
 // DistilBERT's shape with random weights: the forward pass for 1, 8 and 64 texts of 128 tokens, training at 64 x 128
 // tokens a step and what 471 such steps take, three epochs over 10,000 chunks (measured with --whole), matrix products,
-// and how much that is of the GPU's multiply-adds, which a loop in registers tells; with f16 where the GPU has it. Needs Dawn (tools/gpu_setup.sh, or
+// and how much that is of the GPU's multiply-adds, which a loop in registers tells; with f16 where the GPU has it, and with
+// FILLMASK_SUBGROUP_MATRICES=1 its products by subgroup matrices, where it has them. Needs Dawn (tools/gpu_setup.sh, or
 // FILLMASK_WEBGPU) and a driver for Vulkan, Metal or Direct3D; --small takes a shape that SwiftShader does in a minute,
 // whose figures say nothing of a GPU.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,5 +1,6 @@
 // half.test.mjs - products of f16, and training with them, against the scalar reference, on Mesa's lavapipe, which has
-// the f16 that SwiftShader lacks; sums by subgroups of another size than SwiftShader's; and such a training's checkpoints.
+// the f16 that SwiftShader lacks; sums by subgroups of another size than SwiftShader's; such a training's checkpoints; and,
+// where the driver has them (lavapipe's from Mesa 26 on), the same products by subgroups that multiply matrices.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
@@ -26,6 +27,17 @@ test('products of f16', { skip }, async (t) => {
   assert.equal(chosen.length, 7);
   for (const name of chosen) await t.test(name, async () => assert.equal(await run(name), ''));
   gpu.close();
+});
+
+test('products of f16 by matrices of subgroups', { skip }, async (t) => {
+  const gpu = await Gpu.create(await dawnGpu({ matrices: true }));
+  t.diagnostic(`${gpu.name}: ${JSON.stringify(gpu.unit)}`);
+  t.after(() => gpu.close());
+  if (!gpu.unit) return t.skip('this GPU has no subgroup matrices');
+  const { names, run } = await operations(gpu, built('test-webgpu.wasm'));
+  const chosen = names.filter((name) => /^half/.test(name));
+  assert.equal(chosen.length, 5);
+  for (const name of chosen) await t.test(name, async () => assert.equal(await run(name), ''));
 });
 
 const same = (a, b) => Buffer.compare(a, b) === 0;

@@ -23,10 +23,12 @@ export const noGpu = !existsSync(dawn) ? 'Dawn for Node.js is missing (tools/gpu
 /**
  * navigator.gpu of Dawn: on the system's GPU if VK_ICD_FILENAMES names its driver, else on SwiftShader, which takes most
  * of a test's time to compile the clearing of workgroup memory, something that no kernel relies on.
+ * @param {{matrices?: boolean}} [options] whether subgroups may multiply matrices, as gpu-node.js has it
  */
-export async function dawnGpu() {
+export async function dawnGpu({ matrices = process.env.FILLMASK_SUBGROUP_MATRICES === '1' } = {}) {
   process.env.VK_ICD_FILENAMES ??= driver;
   const { create, globals } = await import(pathToFileURL(dawn).href);
   Object.assign(globalThis, globals);
-  return create(['enable-dawn-features=disable_workgroup_init']);
+  const gpu = create([`enable-dawn-features=disable_workgroup_init${matrices ? ',allow_unsafe_apis' : ''}`]);
+  return matrices ? { matrices, requestAdapter: (options) => gpu.requestAdapter(options) } : gpu;
 }

@@ -151,7 +151,8 @@ static void multiply_block(gpu *g, const gpu_product *p, const block *at)
     gpu_word(&run, first_a);
     gpu_word(&run, first_b);
     gpu_word(&run, depth);
-    gpu_go(g, &run, GPU_PRODUCT, variant, cut(at->cols, tiles[which].cols), cut(at->rows, tiles[which].rows), parts,
+    gpu_go(g, &run, g->half && g->matrices ? GPU_PRODUCT_MATRICES : GPU_PRODUCT, variant,
+           cut(at->cols, tiles[which].cols), cut(at->rows, tiles[which].rows), parts,
            (double)at->rows * at->cols * at->depth);
     if (parts == 1) return;
     gpu_run end = {0};

@@ -14,7 +14,7 @@ extern void gpu_play(uintptr_t gpu, const uint32_t *list, size_t words);
  */
 extern int gpu_finish(uintptr_t gpu, char *text, size_t room);
 extern void gpu_close(uintptr_t gpu);
-/* Whether kernels may use f16. */
+/* 1: kernels may use f16; 2: and product_matrices.wgsl is there; 0: neither. */
 extern int gpu_half(void);
 
 /* ---- the list ---- */
@@ -361,7 +361,9 @@ fm_status fm_webgpu_create(fm_backend **backend, uint32_t limit, bool waits, fm_
     if (!g) return fm_fail_memory(err, sizeof *g, "the webgpu backend");
     g->ops = table;
     g->ops.later = !waits;
-    g->backend.half = gpu_half() != 0;
+    int half = gpu_half();
+    g->backend.half = half > 0;
+    g->matrices = half > 1;
     g->backend.ops = &g->ops;
     g->limit = limit;
     *backend = &g->backend;

@@ -48,7 +48,8 @@ typedef enum gpu_kernel {
     GPU_ATTENTION_BACKWARD_Q,
     GPU_ATTENTION_BACKWARD_KV,
     GPU_SQUARES,
-    GPU_ADAMW
+    GPU_ADAMW,
+    GPU_PRODUCT_MATRICES
 } gpu_kernel;
 
 #define GPU_BINDINGS 8
@@ -68,6 +69,7 @@ typedef struct gpu {
     uint32_t scratch[GPU_SCRATCHES];
     size_t scratch_size[GPU_SCRATCHES]; /* elements */
     bool half;                          /* products are of f16 */
+    bool matrices;                      /* and subgroups multiply matrices then */
     uint32_t overflow; /* a word that is not 0 if one of their operands was beyond it; 0 before the first */
     fm_error first_error;
 } gpu;
