@@ -383,8 +383,11 @@ test('Train: a checkpoint goes on in another page, one of the command line too; 
   await page.fill('#train [name=seed]', '7');
   const { step, path } = await paused(page, 1);
   assert.ok(step < 6, `${step}`);
+  await page.setInputFiles('#train-checkpoint', path); // for the next training
+  await page.waitForSelector('#train-from:not([hidden])');
   await page.click('#train-pause');
   assert.equal(await done(page), 6);
+  assert.equal(await page.textContent('#train-start'), 'Go on training');
   const expected = await weights(), held = await page.textContent('#train-held');
 
   await page.reload();
@@ -403,8 +406,11 @@ test('Train: a checkpoint goes on in another page, one of the command line too; 
   await drop(page, 'train', 'dropped.safetensors', 'no checkpoint');
   await problem(/^dropped\.safetensors is not a checkpoint/);
 
+  await page.fill('#train [name=epochs]', ''); // which does not count then
+  await page.focus('#train-checkpoint');
   await page.setInputFiles('#train-checkpoint', path);
   await page.waitForSelector('#train-from:not([hidden])');
+  await page.waitForFunction(() => document.activeElement.id === 'train-start');
   assert.match(await page.textContent('#train-from'), new RegExp(`^\\s*checkpoint-${step}\\.safetensors goes on after step ${step} of 6, .* batches of 8 chunks of 32 tokens, learning rate 0\\.0005, seed 7\\.`));
   assert.ok(await page.isHidden('#train-settings'));
   const own = await page.inputValue('#train-text');
@@ -437,6 +443,10 @@ test('Train: a checkpoint goes on in another page, one of the command line too; 
   await page.click('#train-start');
   assert.equal(await done(page), 4);
   assert.equal(await page.textContent('#train-held'), '–');
+  await page.setInputFiles('#train-checkpoint', join(tuned, 'checkpoint-4.safetensors')); // with nothing left to do
+  await page.click('#train-start');
+  assert.equal(await done(page), 4);
+  assert.equal(await page.textContent('#train-loss'), '–');
   assert.deepEqual(page.complaints, []);
 });
 

@@ -68,6 +68,7 @@ async function start(event) {
   if (documents.length === 0) return say(notice, 'There are no texts to learn from; write some, open a file, or use the sample.');
   const options = optionsFor(documents);
   const { signal } = (controller = new AbortController());
+  const chosen = checkpoint; // another may be chosen on the way, for the next training
   let model = null, steps = 0;
   say(notice, '');
   busy(true);
@@ -76,7 +77,7 @@ async function start(event) {
     model = await base().copy();
     trainer = new Trainer(model, { ...options, signal });
     for await (const report of watched(trainer)) steps = report.step;
-    steps ||= checkpoint?.step ?? 0; // one of a training that was at its end
+    if (chosen && steps === 0) await clear((steps = chosen.step)); // it was at its end, and had nothing to report
     state.textContent = `Done: ${steps} steps.${options.eval_data ? '' : ' No text was kept apart to measure by.'}`;
   } catch (error) {
     state.textContent = steps > 0 ? `Stopped after ${steps} steps.` : 'Nothing was learnt.';
@@ -84,7 +85,7 @@ async function start(event) {
   }
   if (steps > 0) {
     figure('left', duration((performance.now() - began) / 1000), 'taken');
-    goOnFrom(null);
+    if (checkpoint === chosen) goOnFrom(null);
   }
   outcome.hidden = steps === 0 && !trained;
   announce(state.textContent, true);
@@ -214,7 +215,7 @@ async function goOnFrom(file) {
   } catch (error) {
     return say(notice, error.message);
   }
-  settings.hidden = Boolean(checkpoint);
+  settings.hidden = form.noValidate = Boolean(checkpoint); // what is hidden need not be valid
   from.hidden = !checkpoint;
   checkpointFile.parentElement.hidden = Boolean(checkpoint);
   begin.textContent = checkpoint ? 'Go on training' : 'Train';
@@ -266,7 +267,11 @@ export function show() {
 form.addEventListener('submit', start);
 pause.addEventListener('click', togglePause);
 keeping.addEventListener('click', keepState);
-checkpointFile.addEventListener('change', () => checkpointFile.files?.[0] && goOnFrom(checkpointFile.files[0]));
+checkpointFile.addEventListener('change', async () => {
+  if (!checkpointFile.files?.[0]) return;
+  await goOnFrom(checkpointFile.files[0]);
+  if (checkpoint) begin.focus(); // the field is gone
+});
 $('button', from).addEventListener('click', () => {
   say(notice, '');
   goOnFrom(null);
