@@ -5,16 +5,25 @@
 #
 # WIKIPEDIA and IMDB (its unsupervised reviews) have an object {"id", "text"} a line; OUTPUT is a folder for everything.
 # 1% of the documents, picked by a hash of their ids, is held out throughout. FILLMASK names the program. It takes
-# five hours or six on two cores, and goes on where it was when it is started again. With FILLMASK=web/cli.js, the program
-# of the package, and FILLMASK_DEVICE=webgpu a graphics card trains and evaluates, as the README says.
+# five hours or six on two cores, and goes on where it was when it is started again. With FILLMASK=web/cli.js, the
+# program of the package, and FILLMASK_DEVICE=webgpu a graphics card trains and evaluates, as the README says.
 set -eu
 wikipedia=$1 imdb=$2 out=$3
 fillmask=${FILLMASK:-build/fillmask}
 mkdir -p "$out"
 
+# make NAME COMMAND...: a file of what a command prints, unless it is there, and not before all of it is.
+make() {
+    file=$out/$1.jsonl
+    shift
+    [ -f "$file" ] || {
+        "$@" >"$file.part"
+        mv "$file.part" "$file"
+    }
+}
 # some FILE STEP REST NAME: the lines whose number leaves REST when divided by STEP.
 some() {
-    [ -f "$out/$4.jsonl" ] || awk -v step="$2" -v rest="$3" 'NR % step == rest' "$1" >"$out/$4.jsonl"
+    make "$4" awk -v step="$2" -v rest="$3" 'NR % step == rest' "$1"
 }
 some "$wikipedia" 4 1 first-quarter
 some "$wikipedia" 4 3 third-quarter
@@ -22,23 +31,23 @@ some "$wikipedia" 8 2 eighth
 some "$imdb" 2 0 half-imdb
 some "$imdb" 2 1 other-half-imdb
 # What an article is about stands in its first paragraphs.
-[ -f "$out/leads.jsonl" ] || node -e '
+make leads node -e '
     require("readline").createInterface({ input: process.stdin }).on("line", (line) => {
         const { id, text } = JSON.parse(line), lead = text.slice(0, 2000), end = lead.lastIndexOf("\n");
         console.log(JSON.stringify({ id, text: end > 800 ? lead.slice(0, end) : lead }));
-    });' <"$wikipedia" >"$out/leads.jsonl"
+    });' <"$wikipedia"
 
-# pieces FILE NAME STEP RESTS BETWEEN: of the documents whose number leaves one of RESTS, the pieces of five words or more
-# that BETWEEN parts.
+# pieces FILE NAME STEP RESTS BETWEEN: of the documents whose number leaves one of RESTS, the pieces of five words or
+# more that BETWEEN parts.
 pieces() {
-    [ -f "$out/$2.jsonl" ] || node -e '
+    make "$2" node -e '
     const [step, rests, between] = process.argv.slice(1), expression = new RegExp(between);
     let number = 0;
     require("readline").createInterface({ input: process.stdin }).on("line", (line) => {
         if (!rests.split(",").includes(String(++number % step))) return;
         const { id, text } = JSON.parse(line), pieces = text.split(expression).filter((p) => p.split(" ").length > 4);
         for (const text of pieces) console.log(JSON.stringify({ id, text }));
-    });' "$3" "$4" "$5" <"$1" >"$out/$2.jsonl"
+    });' "$3" "$4" "$5" <"$1"
 }
 sentence='\n|<br />|(?<=[.!?]) (?=["(A-Z0-9])'
 pieces "$out/leads.jsonl" sentences 1 0 "$sentence"
@@ -46,11 +55,9 @@ pieces "$wikipedia" paragraphs 8 0,4,6 '\n'
 pieces "$imdb" review-sentences 2 1 "$sentence"
 
 # Of all articles, the sentences with two names behind their first word: what relates people, places and times.
-[ -f "$out/names.jsonl" ] || {
-    pieces "$wikipedia" all-sentences 1 0 "$sentence"
-    LC_ALL=C grep -E '[a-z,] [A-Z][a-z]+.* [A-Z][a-z]+' "$out/all-sentences.jsonl" >"$out/names.jsonl"
-    rm "$out/all-sentences.jsonl"
-}
+[ -f "$out/names.jsonl" ] || pieces "$wikipedia" all-sentences 1 0 "$sentence"
+make names env LC_ALL=C grep -E '[a-z,] [A-Z][a-z]+.* [A-Z][a-z]+' "$out/all-sentences.jsonl"
+rm -f "$out/all-sentences.jsonl"
 pieces "$wikipedia" other-paragraphs 8 3 '\n'
 pieces "$imdb" other-review-sentences 2 0 "$sentence"
 
