@@ -1,8 +1,8 @@
 # kernels.cmake - the GPU's kernels as one C string: each text without comments and indentation, in the order of enum
 # gpu_kernel (core/ops/webgpu/webgpu.h), after one that goes before all of them; "//" alone in a line stands between. A
 # kernel may be of several files.
-set(names common epilogue+product_blocks+product epilogue+product_sum embedding layer_norm heads+attention rows loss embedding_backward
-  layer_norm_backward column_sums elements heads+heads_backward+attention_backward_q
+set(names common epilogue+product_blocks+product epilogue+product_sum embedding layer_norm heads+attention rows loss
+  embedding_backward layer_norm_backward column_sums elements heads+heads_backward+attention_backward_q
   heads+heads_backward+attention_backward_kv squares adamw epilogue+product_blocks+product_matrices)
 set(text "")
 foreach(name ${names})

@@ -93,8 +93,9 @@ struct cJSON;
  * duplicate keys, invalid UTF-8, trailing bytes other than white space, nesting over 64. `name` is for the error. */
 fm_status fm_json_parse(struct cJSON **root, const void *data, size_t size, const char *name, fm_error *err);
 /* The same of a text that has an object of very many numbers, {"outer": {"inner": {"key": 1, ...}}}: its members come
- * as a list, and the tree has an empty object in its place. Without such an object the list is empty. The texts of keys
- * without escapes are those of `data`, which must outlive the list. */
+ * as a list, and the tree has an empty object in its place. Without such an object the list is empty. Keys that a value
+ * of the list has in turn are not compared. The texts of keys without escapes are those of `data`, which must outlive
+ * the list. */
 typedef struct fm_json_entry {
     const char *key; /* `size` bytes of UTF-8, no terminator */
     uint32_t size;

@@ -83,10 +83,11 @@ typedef struct fm_ops {
     fm_status (*import_half)(fm_backend *b, const uint16_t *data, uint32_t rows, uint32_t cols, uint32_t *buffer,
                              fm_error *err);
     /* A matrix that comes row by row and that the host does not keep, for inference alone: it is held in the form that
-     * products take it in, with f32 products, and nothing else. put() takes each row once, as floats or, for FM_I8, as
-     * int8; scales (rows) are as for import_int8 and may be filled until seal(), which makes the matrix ready and says
-     * its type: FM_F32 also where a product of the integers would not be exact. take() gives a row back, in
-     * the type that it has now. NULL in backends that hold nothing: all but the cpu. */
+     * products take it in, with f32 products, and nothing else. put() takes each row, as floats, or for FM_I8 as int8;
+     * floats may be put again, in the place of the former ones. scales (rows) are as for import_int8 and may be filled
+     * until seal(), which makes the matrix ready and says its type: FM_F32 also where a product of the integers would
+     * not be exact. take() gives a row back, in the type that it has now. NULL in backends that hold nothing: all but
+     * the cpu. */
     fm_status (*hold)(fm_backend *b, fm_type type, uint32_t rows, uint32_t cols, const float *scales, uint32_t *buffer,
                       fm_error *err);
     void (*put)(fm_backend *b, uint32_t buffer, uint32_t row, const void *from);

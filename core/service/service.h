@@ -11,7 +11,7 @@
  *
  *   Of a tokenizer, which is that of a "model" or a "tokenizer" of its own:
  *   info                                        {vocab_size, special, mask_token}, and of a model its shape, dtype,
- *                                               instruction_set and threads
+ *                                               instruction_set, threads and perhaps a warning
  *   encode      texts [special]                 of each {ids, tokens, offsets, words}
  *   decode      ids [skip_special_tokens clean_up]     the text
  *   token_ids   tokens                          the id of each, null for none

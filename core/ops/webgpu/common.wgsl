@@ -1,10 +1,10 @@
 // common.wgsl - put before each of the kernels. How they are written:
 //
-// A kernel is one file with one entry point, main, of 256 threads or fewer. Binding 0 is the block of uniforms below;
-// bindings 1 and on are the operands, in the order in which C binds them (gpu_bind). The player takes from the text
-// whether a binding is read alone, so outputs are "read_write" and all else "read". A binding begins at a multiple of
-// 256 bytes: the operand's first element is first(number of the binding). A buffer that is written must not be bound
-// twice.
+// A kernel is one file, or several (kernels.cmake), with one entry point, main, of 256 threads or fewer. Binding 0 is
+// the block of uniforms below; bindings 1 and on are the operands, in the order in which C binds them (gpu_bind). The
+// player takes from the text whether a binding is read alone, so outputs are "read_write" and all else "read". A
+// binding begins at a multiple of 256 bytes: the operand's first element is first(number of the binding). A buffer that
+// is written must not be bound twice.
 // VARIANT, a constant that the player puts in front, chooses what would cost time to decide at run time. A line behind
 // #N is there if VARIANT has a bit of N, behind #!N if it has none; #subgroups, if the GPU has subgroups.
 // param(i) are C's parameters (gpu_word, gpu_float) in their order.

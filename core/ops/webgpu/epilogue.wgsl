@@ -1,4 +1,4 @@
-// epilogue.wgsl - put before product.wgsl and product_sum.wgsl: what becomes of the sums of a product.
+// epilogue.wgsl - put before product_blocks.wgsl and product_sum.wgsl: what becomes of the sums of a product.
 // y = (add ? y : 0) + sums, then bias, then GELU with its argument kept in pre.
 // params: rows, cols, first column in y and bias, stride of y, what is done: 1 add, 2 bias, 4 GELU, 8 pre.
 // VARIANT: 128 y, bias and pre can be read and written four numbers at a time.
