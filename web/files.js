@@ -39,9 +39,15 @@ const LIMIT = 2 ** 31; // bytes of a file, unless the caller knows better
  */
 export async function located(source) {
   if (!source.shipped) return source;
-  const { files } = (await import('./default-model.js')).default;
-  const urls = Object.fromEntries(Object.entries(files).map(([file, url]) => [file, new URL(url, globalThis.location?.href).href]));
-  return { ...source, files: urls, origin: new URL(urls['model.safetensors']).origin };
+  const here = globalThis.location?.href;
+  try {
+    const { files } = (await import('./default-model.js')).default;
+    const urls = Object.fromEntries(Object.entries(files).map(([file, url]) => [file, new URL(url, here).href]));
+    return { ...source, files: urls, origin: new URL(urls['model.safetensors']).origin };
+  } catch (error) {
+    if (!/^(blob|data):/.test(here ?? '')) throw error;
+    throw new FillmaskError('E_ARGUMENT', "The worker's script is in a blob or data URL, beside which no model lies; give modelUrl, or a worker with an address.");
+  }
 }
 
 /** The files of one model. */

@@ -108,6 +108,22 @@ test('CommonJS imports it', () => {
   assert.deepEqual({ stdout, stderr, status }, { stdout: '5\n', stderr: '', status: 0 });
 });
 
+test('a worker in a blob, beside which no model lies, says so, and takes one of modelUrl', { skip: noBrowser, timeout: 60_000 }, async () => {
+  const { origin } = await serveFolder({ folder: join(folder, 'node_modules/fillmask'), csp: null });
+  const page = await openPage(origin);
+  const { refused, name } = await page.evaluate(async () => {
+    const { loadModel } = await import('/build-js/index.js');
+    const script = URL.createObjectURL(await (await fetch('/build-js/worker.js')).blob());
+    const createWorker = () => new Worker(script, { type: 'module' });
+    const refused = await loadModel(undefined, { createWorker }).catch(({ code, message }) => ({ code, message }));
+    const { name } = await loadModel(undefined, { createWorker, modelUrl: '/weights/' });
+    return { refused, name };
+  });
+  assert.equal(refused.code, 'E_ARGUMENT');
+  assert.match(refused.message, /^The worker's script is in a blob .*modelUrl/);
+  assert.equal(name, 'fillmask-small-en');
+});
+
 /** Each bundler, with a page's script in the folder and a folder to build into. */
 const builds = {
   async Vite(script, outDir) {
