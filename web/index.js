@@ -1,5 +1,5 @@
-// index.js - the entry of the package for browsers. Nothing is done until a function is called, so
-// that bundlers leave out what is not used.
+// index.js - the entry of the package for browsers. Nothing is done until a function is called, so that bundlers leave
+// out what is not used.
 import { host } from './host.js';
 import { Loader } from './loader.js';
 

@@ -28,7 +28,7 @@ function put(bytes, at, room, words) {
 }
 
 let caught = false;
-let hasHalf = 0; // the graphics card
+let half = 0; // what the graphics card can do in f16
 const host = {
   catchSignals() {
     if (!caught) port.postMessage({ catchSignals: true });
@@ -38,12 +38,12 @@ const host = {
   nanoseconds: (bytes, file) => Number((statSync(text(bytes, file), { bigint: true, throwIfNoEntry: false })?.mtimeNs ?? 0n) % 1_000_000_000n),
   hold: (bytes, file) => ask({ hold: text(bytes, file) }).held,
   open(bytes, adapter, power, kernels, at, room) {
-    const { limit, half, name, error } = ask({ open: { adapter: text(bytes, adapter), powerPreference: text(bytes, power), kernels: text(bytes, kernels) } });
+    const { limit, half: found, name, error } = ask({ open: { adapter: text(bytes, adapter), powerPreference: text(bytes, power), kernels: text(bytes, kernels) } });
     put(bytes, at, room, error ?? name);
-    hasHalf = Number(half ?? 0);
+    half = Number(found ?? 0);
     return limit ?? 0;
   },
-  half: () => hasHalf,
+  half: () => half,
   play(bytes, gpu, at, words) {
     const { list, data } = copyOf(new Uint32Array(bytes.buffer, at, words), bytes.buffer);
     port.postMessage({ play: gpu, list, data }, [list.buffer, .../** @type {ArrayBuffer[]} */ ([...data.values()].map(({ buffer }) => buffer))]);
