@@ -535,6 +535,7 @@ static void check_bias_at(const fm_kernels *set, size_t n, const float *x)
 {
     float *bias = random_row(n, 5, 0.0f, 1.0f), *sum = copy_row(n, x), *right = row_of(n), *y = row_of(n);
     float *pre = row_of(n);
+    bias[0] = -0.0f;
     reference->add(n, sum, bias);
     set->bias_gelu(n, right, sum, NULL, pre);
     assert_memory_equal(pre, sum, n * sizeof *pre);
@@ -560,6 +561,7 @@ static void check_gelu(const fm_kernels *set)
                                 -FLT_MAX, INFINITY, -INFINITY, NAN,     -NAN,   -0.75179f, -0.75180f, 5.4199f};
     for (size_t n = 1; n > 0; n = next_size(n)) {
         float *x = random_row(n, 4, 0.0f, 3.0f);
+        x[0] = -0.0f; /* which stays so */
         check_gelu_at(set, n, x);
         check_bias_at(set, n, x);
         for (size_t i = 0; i < n; i++) x[i] = 26.0f * ((float)i + 0.5f) / (float)n - 13.0f;

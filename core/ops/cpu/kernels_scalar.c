@@ -76,7 +76,7 @@ static double normal_cdf(double x)
 static void bias_gelu(size_t n, float *y, const float *x, const float *bias, float *pre)
 {
     for (size_t i = 0; i < n; i++) {
-        float at = x[i] + (bias ? bias[i] : 0.0f);
+        float at = bias ? x[i] + bias[i] : x[i];
         if (pre) pre[i] = at;
         y[i] = (float)(at * normal_cdf(at));
     }
