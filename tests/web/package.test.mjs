@@ -43,7 +43,7 @@ test('the archive holds what it should, and nothing else', () => {
   const list = execFileSync('tar', ['-tf', join(folder, archive)], { encoding: 'utf8' }).split('\n');
   for (const file of ['README.md', 'LICENSE', 'package.json', 'build-js/index.js', 'build-types/index.d.ts', 'build-wasm/fillmask.wasm', 'build-wasm/fillmask-relaxed.wasm', 'weights/fillmask-small-en/model.safetensors'])
     assert.ok(list.includes(`package/${file}`), file);
-  const other = list.filter((file) => file && !/^package\/((README.md|LICENSE|package.json)$|build-js\/[\w-]+\.js$|bin\/[\w-]+\.js$|build-types\/[\w-]+\.d\.ts$|build-wasm\/fillmask(-relaxed|-cli)?\.wasm$|build-wasm\/fillmask-cli\.cjs$|weights\/[\w-]+\/[\w.]+$)/.test(file));
+  const other = list.filter((file) => file && !/^package\/((README.md|LICENSE|package.json)$|build-js\/[\w-]+\.js$|bin\/[\w-]+\.js$|build-types\/[\w-]+\.d\.ts$|build-wasm\/fillmask(-relaxed|-cli)?\.wasm$|build-wasm\/fillmask-cli\.cjs$|weights\/[\w-]+\/[\w.-]+$)/.test(file));
   assert.deepEqual(other, []);
   const manifest = JSON.parse(readFileSync(join(root, 'package.json')));
   assert.equal(manifest.dependencies, undefined);
