@@ -45,7 +45,7 @@ async function server(behave = () => {}, headers = {}) {
     if (answer.length !== null) response.setHeader('content-length', answer.length ?? body.length);
     response.writeHead(answer.status);
     if (answer.cut >= body.length) return response.end(body);
-    response.write(body.subarray(0, answer.cut), () => setTimeout(() => response.destroy(), 30));
+    response.write(body.subarray(0, answer.cut), () => setTimeout(() => response.destroy(), 300));
   });
   listening.listen(0, '127.0.0.1');
   await once(listening, 'listening');
@@ -193,7 +193,7 @@ test('in Chromium: the Cache API, going on after a cut, without a network, and m
       for await (const part of found.body ?? []) response.write(part);
       response.end();
     } catch {
-      response.destroy();
+      setTimeout(() => response.destroy(), 300); // what came before is to arrive
     }
     return true;
   } });
