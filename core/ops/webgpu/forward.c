@@ -163,8 +163,7 @@ static void multiply_block(gpu *g, const gpu_product *p, const block *at)
            4.0 * parts * at->rows * at->cols);
 }
 
-/* Split so that parts of y, a and b fit their bindings, and so that no run takes more than 2^33 multiply-adds, of which
- * a slow GPU's watchdog might make an end. */
+/* Split so that parts of y, a and b fit their bindings. */
 void gpu_multiply(gpu *g, const gpu_product *p)
 {
     uint32_t a = gpu_rows_at_once(g, p->a), b = gpu_rows_at_once(g, p->b);
@@ -173,9 +172,7 @@ void gpu_multiply(gpu *g, const gpu_product *p)
     else rows = smaller(rows, a);
     if (p->plain_b) depth = smaller(depth, b);
     else cols = smaller(cols, b);
-    uint64_t most = ((uint64_t)1 << 33) / depth / cols;
     uint32_t tile = tiles[LARGEST].rows;
-    if (most < rows) rows = most > tile ? (uint32_t)most : smaller(rows, tile);
     if (rows > tile) rows -= rows % tile;
     block at;
     for (at.row = 0; at.row < p->m; at.row += rows)
