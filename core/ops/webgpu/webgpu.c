@@ -117,6 +117,11 @@ static fm_status import_rows(fm_backend *b, fm_tensor to, const uint8_t *data, s
     fm_size_mul(to.rows, words, &all);
     fm_status status = create(b, all, &to.buffer, err);
     if (status) return status;
+    *buffer = to.buffer;
+    if (!scales && size == words * 4) { /* as they are to be */
+        write_tensor(b, to, data);
+        return FM_OK;
+    }
     uint8_t *padded = fm_alloc(all, 4);
     for (size_t i = 0; padded && i < to.rows; i++) {
         uint8_t *row = padded + i * words * 4;
@@ -125,7 +130,6 @@ static fm_status import_rows(fm_backend *b, fm_tensor to, const uint8_t *data, s
     }
     if (padded) write_tensor(b, to, padded);
     fm_free(padded);
-    *buffer = to.buffer;
     return padded ? FM_OK : fm_fail_memory(err, all * 4, "the weights of a model");
 }
 
