@@ -451,7 +451,7 @@ void fm_json_drop_list(fm_json_entries *entries)
 
 void fm_json_entries_free(fm_json_entries *entries)
 {
-    free(entries->list);
+    fm_json_drop_list(entries);
     free(entries->decoded);
     *entries = (fm_json_entries){0};
 }

@@ -303,6 +303,13 @@ fm_status fm_weights_stream_push(fm_weights_stream *s, const void *data, size_t 
 
 /* ---- the end ---- */
 
+/* Whether a parameter's floats are yet to be rounded to 16 bits. */
+static bool becomes_halves(const fm_weights_stream *s, size_t i)
+{
+    bool halves = s->type == FM_STORED_F16 || s->type == FM_STORED_BF16;
+    return halves && s->sources[i].tensor->type != (fm_stored_type)s->type;
+}
+
 /* A row of floats as it is to be: integers times their scale, and rounded to 16 bits. */
 static fm_status convert_row(fm_weights_stream *s, size_t i, size_t row, float *values)
 {
@@ -311,7 +318,7 @@ static fm_status convert_row(fm_weights_stream *s, size_t i, size_t row, float *
     size_t cols = s->parameters->list[i].cols;
     for (size_t k = 0; from->scale && k < cols; k++) values[k] *= s->scales[i][row];
     if (from->scale && !fm_all_finite(values, cols)) return fm_not_finite(&s->l, from->scale->name);
-    if (from->tensor->type == type || (type != FM_STORED_F16 && type != FM_STORED_BF16)) return FM_OK;
+    if (!becomes_halves(s, i)) return FM_OK;
     uint16_t *halves = (uint16_t *)(void *)s->others;
     if (!fm_encode16(halves, values, type, cols))
         return fm_fail(s->l.err, FM_E_LIMIT, "%s: the tensor %s holds a value too large for %s; take it as F32.",
@@ -323,9 +330,7 @@ static fm_status convert_row(fm_weights_stream *s, size_t i, size_t row, float *
 /* Whether a parameter's floats are not yet what they are to be. */
 static bool must_convert(const fm_weights_stream *s, size_t i)
 {
-    bool halves = s->type == FM_STORED_F16 || s->type == FM_STORED_BF16;
-    return !becomes_int8(s, i) &&
-           (s->sources[i].scale || (halves && s->sources[i].tensor->type != (fm_stored_type)s->type));
+    return !becomes_int8(s, i) && (s->sources[i].scale || becomes_halves(s, i));
 }
 
 static fm_status convert(fm_weights_stream *s, size_t i)
