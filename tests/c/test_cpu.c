@@ -468,6 +468,25 @@ static void bf16_products_are_the_same_on_every_set(void **state)
     fm_buffer_free(&seen[0]);
 }
 
+/* Tall with one thread, wide with two and three, low with five; of k, two blocks that a wide product waits between. */
+static void multiply_in_all_shapes(rig *r)
+{
+    array x = random_array(r, 520, 514), w = random_array(r, 1153, 514), bias = random_array(r, 1, 1153);
+    array y = random_array(r, 520, 1153), pre = random_array(r, 520, 1153);
+    r->ops->linear(r->backend, y.at, x.at, w.at, bias.at, FM_EPILOGUE_GELU, pre.at);
+    array all[] = {y, pre, x, w, bias};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (i < 2) fetch(r, all[i]);
+        drop_array(r, all[i]);
+    }
+}
+
+static void the_shape_of_a_product_changes_no_bit(void **state)
+{
+    (void)state;
+    everywhere(multiply_in_all_shapes);
+}
+
 static void check_gelu_backward(rig *r)
 {
     static const uint32_t shapes[][2] = {{1, 1}, {3, 37}, {129, 257}};
@@ -1203,6 +1222,7 @@ int main(void)
         cmocka_unit_test(linear_of_int8),
         cmocka_unit_test(matrices_that_come_in_rows),
         cmocka_unit_test(linear_backward),
+        cmocka_unit_test(the_shape_of_a_product_changes_no_bit),
         cmocka_unit_test(bf16_products_are_the_same_on_every_set),
         cmocka_unit_test(slopes_of_gelu),
         cmocka_unit_test(attention),

@@ -1,21 +1,24 @@
 /* gemm.c - matrix products of the cpu backend: blocking, packing and threads around the kernels' tile, after Goto and
  * van de Geijn 2008, "Anatomy of high-performance matrix multiplication". It knows nothing of tensors.
  *
- * The right-hand side is packed into panels of nr columns by all threads, all of it if it is not too large. Of a tall
- * product, every thread then packs rows of the left-hand side into panels of mr and multiplies them while they are in
- * its own cache; of a low one, the left-hand side is packed by all threads too, and they share out pieces of the
- * result. A result element is summed over k in blocks of the same size whatever the threads do. */
+ * Of a tall product, all threads pack the right-hand side into panels of nr columns, all of it if it is not too large;
+ * then every thread packs rows of the left-hand side into panels of mr and multiplies them while they are in its own
+ * cache. Of a wide one it is the other way round. Of a low one, which has too little of both, all threads pack both
+ * sides and share out pieces of the result. A result element is summed over k in blocks of the same size whatever the
+ * threads do. */
 #include "ops/cpu/panels.h"
 
 #include <string.h>
 
 #define ROWS 768               /* m of a block */
-#define TALL 512               /* rows a thread, from which on a product is tall */
-#define LEFT ((size_t)1 << 19) /* words of the packed left-hand side, at most */
+#define TALL_ROWS 512          /* a thread, from which on a product is tall */
+#define WIDE_COLUMNS 384       /* a thread, from which on a product of a block's rows is wide */
+#define LEFT ((size_t)1 << 19) /* words of the packed left-hand side, at most; of a wide product half of them */
 #define LENGTH ((size_t)1024)  /* of k in a block: both sides of a piece stay in the second cache */
 #define STRIP ((size_t)16)     /* of k that all panels of a task take before the next */
 #define PIECE_ROWS 192
 #define PIECE_COLUMNS 128
+#define TASK_COLUMNS 192 /* of a wide product */
 
 /* ---- tiles ---- */
 
@@ -58,6 +61,7 @@ static void tiles(const fm_product_kernels *kernels, size_t rows, size_t cols, s
 static void finish_rows(const fm_kernels *kernels, const cpu_product *p, size_t row, size_t column, size_t rows,
                         size_t cols)
 {
+    if (!p->bias && !p->gelu) return;
     for (size_t i = row; i < row + rows; i++) {
         float *c = p->c + i * p->stride + column;
         const float *bias = p->bias ? p->bias + column : NULL;
@@ -101,18 +105,22 @@ bool cpu_panels_reserve(cpu *c, cpu_panels *panels, size_t words)
 
 /* ---- the product over all threads ---- */
 
+typedef enum shape { LOW, WIDE, TALL } shape;
+
 /* A block of the result, and the part of k that is summed before threads wait for each other. */
 typedef struct block {
     cpu *cpu;
     const cpu_product *p;
     const fm_product_kernels *kernels;
+    shape shape;
     size_t row, rows, column, cols, at, end;
     size_t depth;                                  /* of the parts of k whose sums are added up one after the other */
     const float *right;                            /* the panels of the right-hand side for the part of k from `at` */
     size_t padded;                                 /* columns that they have */
-    size_t left_panels, right_panels, panels_each; /* to pack */
+    size_t left_panels, right_panels, panels_each; /* for all threads to pack */
     size_t piece_rows, piece_cols, pieces_across;
-    size_t tasks, length, room; /* of a tall product: of rows, of k that these take at once, in words of a thread */
+    size_t tasks, length; /* of a tall product: of rows, and the k that these take at once */
+    size_t room;          /* words of a thread for the side that it packs by itself */
 } block;
 
 /* Where panels for the part of k from `at` lie behind those from `begin`, on a side that has `lines`. */
@@ -155,8 +163,7 @@ static void multiply(const block *x, size_t row, size_t rows, size_t column, siz
         tiles(x->kernels, rows, cols, words, left + part_offset(x, at, k, lines) + line * words,
               x->right + part_offset(x, x->at, k, x->padded) + column * words, c, p->stride, p->add || k > 0);
     }
-    if (end == p->k && (p->bias || p->gelu))
-        finish_rows(x->cpu->kernels, p, x->row + row, x->column + column, rows, cols);
+    if (end == p->k) finish_rows(x->cpu->kernels, p, x->row + row, x->column + column, rows, cols);
 }
 
 /* Of a low product: a piece of the result. */
@@ -187,6 +194,25 @@ static void rows_task(void *context, size_t index, int worker)
     }
 }
 
+/* Of a wide product: columns. */
+static void columns_task(void *context, size_t index, int worker)
+{
+    const block *x = context;
+    const cpu_product *p = x->p;
+    size_t nr = x->kernels->nr, column = index * x->piece_cols, cols = smaller(x->piece_cols, x->cols - column);
+    side s = {x->kernels, true, p->b, x->column + column, cols};
+    float *right = x->cpu->right.words + (size_t)worker * x->room;
+    float *c = p->c + x->row * p->stride + x->column + column;
+    for (size_t k = x->at; k < x->end; k += x->depth) {
+        size_t depth = smaller(x->depth, x->end - k);
+        pack_panels(&s, 0, (cols + nr - 1) / nr, k, depth, right);
+        tiles(x->kernels, x->rows, cols, words_of(x->kernels, depth),
+              x->cpu->left.words + part_offset(x, x->at, k, x->left_panels * x->kernels->mr), right, c, p->stride,
+              p->add || k > 0);
+    }
+    if (x->end == p->k) finish_rows(x->cpu->kernels, p, x->row, x->column + column, x->rows, cols);
+}
+
 static void run_block(block *x)
 {
     fm_pool *pool = x->cpu->pool;
@@ -194,10 +220,50 @@ static void run_block(block *x)
     x->panels_each = panels > 64 ? 16 : panels > 32 ? 8 : 2;
     fm_pool_run(pool, (panels + x->panels_each - 1) / x->panels_each, pack_task, x);
     x->piece_rows = even_part(x->rows, PIECE_ROWS, mr);
-    x->piece_cols = even_part(x->cols, PIECE_COLUMNS, nr);
+    x->piece_cols = even_part(x->cols, x->shape == WIDE ? TASK_COLUMNS : PIECE_COLUMNS, nr);
     x->pieces_across = (x->cols + x->piece_cols - 1) / x->piece_cols;
-    if (x->tasks > 0) fm_pool_run(pool, x->tasks, rows_task, x);
+    if (x->shape == TALL) fm_pool_run(pool, x->tasks, rows_task, x);
+    else if (x->shape == WIDE) fm_pool_run(pool, x->pieces_across, columns_task, x);
     else fm_pool_run(pool, x->pieces_across * ((x->rows + x->piece_rows - 1) / x->piece_rows), piece_task, x);
+}
+
+/* How a product is cut: the rows and columns of a block, k between two waits, and words of the packed sides. */
+typedef struct plan {
+    size_t rows, cols, span, left, right;
+} plan;
+
+/* Also says in the block how a tall or wide product goes on. `parts` of `words` is what LENGTH has of k. */
+static plan plan_of(block *x, size_t threads)
+{
+    const cpu_product *p = x->p;
+    size_t mr = x->kernels->mr, nr = x->kernels->nr, part = words_of(x->kernels, x->depth);
+    size_t all = (p->k + x->depth - 1) / x->depth, parts = smaller(all, LENGTH / x->depth), words = parts * part;
+    plan cut = {.rows = p->m, .cols = p->n, .span = parts * x->depth};
+    if (p->m <= ROWS && p->n >= WIDE_COLUMNS * threads && p->m < TALL_ROWS * threads && !p->packed) {
+        size_t lines = round_up(p->m, mr), most = LEFT / 2 / part / lines, whole = smaller(most > 0 ? most : 1, all);
+        x->shape = WIDE;
+        x->room = even_part(p->n, TASK_COLUMNS, nr) * part;
+        return (plan){p->m, p->n, whole * x->depth, lines * part * whole, threads * x->room};
+    }
+    if (!p->packed) cut.cols = even_part(p->n, RIGHT / words / nr * nr, nr);
+    size_t padded = round_up(smaller(cut.cols, p->n), nr);
+    if (p->m < TALL_ROWS * threads) {
+        x->shape = LOW;
+        cut.rows = even_part(p->m, smaller(ROWS, LEFT / words / mr * mr), mr);
+        cut.left = round_up(smaller(cut.rows, p->m), mr) * words;
+        cut.right = p->packed ? 0 : padded * words;
+        return cut;
+    }
+    x->shape = TALL;
+    x->tasks = round_up((p->m + PIECE_ROWS - 1) / PIECE_ROWS, threads);
+    x->length = cut.span;
+    x->room = (round_up(p->m, mr) / mr + x->tasks - 1) / x->tasks * mr * words;
+    cut.left = threads * x->room;
+    /* The right-hand side has the more room as it is all that is packed between two waits. */
+    size_t whole = p->packed ? all : smaller(RIGHT / part / padded, all);
+    cut.span = whole * x->depth;
+    cut.right = p->packed ? 0 : padded * part * whole;
+    return cut;
 }
 
 void cpu_gemm(cpu *c, const cpu_product *p)
@@ -208,41 +274,20 @@ void cpu_gemm(cpu *c, const cpu_product *p)
         return;
     }
     const fm_product_kernels *kernels = &c->kernels->products[p->precision];
-    size_t mr = kernels->mr, nr = kernels->nr, depth = depth_of(kernels, p->k), part = words_of(kernels, depth);
-    size_t parts = smaller((p->k + depth - 1) / depth, LENGTH / depth);
-    size_t threads = (size_t)fm_pool_threads(c->pool), length = parts * depth, words = parts * part;
-    size_t cols = p->packed ? p->n : even_part(p->n, RIGHT / words / nr * nr, nr);
-    size_t padded = round_up(smaller(cols, p->n), nr);
-    bool tall = p->m >= TALL * threads;
-    size_t rows = tall ? p->m : even_part(p->m, smaller(ROWS, LEFT / words / mr * mr), mr);
-    size_t tasks = tall ? round_up((p->m + PIECE_ROWS - 1) / PIECE_ROWS, threads) : 0;
-    /* Of k between two waits: tall products only pack the right-hand side, which has more room. */
-    size_t span = !tall       ? length
-                  : p->packed ? p->k
-                              : smaller(RIGHT / part / padded, (p->k + depth - 1) / depth) * depth;
-    size_t room = tall ? (round_up(p->m, mr) / mr + tasks - 1) / tasks * mr * words : 0;
-    if (!cpu_panels_reserve(c, &c->left, tall ? threads * room : round_up(smaller(rows, p->m), mr) * words)) return;
-    if (!p->packed && !cpu_panels_reserve(c, &c->right, padded * words_of(kernels, depth) * (span / depth))) return;
-    for (size_t column = 0; column < p->n; column += cols)
-        for (size_t at = 0; at < p->k; at += span)
-            for (size_t row = 0; row < p->m; row += rows) {
-                block x = {.cpu = c,
-                           .p = p,
-                           .kernels = kernels,
-                           .row = row,
-                           .rows = smaller(rows, p->m - row),
-                           .column = column,
-                           .cols = smaller(cols, p->n - column),
-                           .at = at,
-                           .end = smaller(at + span, p->k),
-                           .depth = depth,
-                           .tasks = tasks,
-                           .length = length,
-                           .room = room};
-                x.padded = round_up(x.cols, nr);
-                x.right = p->packed ? p->packed + words_of(kernels, at) * x.padded : c->right.words;
-                if (!p->packed && row == 0) x.right_panels = x.padded / nr;
-                if (!tall) x.left_panels = round_up(x.rows, mr) / mr;
+    block x = {.cpu = c, .p = p, .kernels = kernels, .depth = depth_of(kernels, p->k)};
+    plan cut = plan_of(&x, (size_t)fm_pool_threads(c->pool));
+    if (!cpu_panels_reserve(c, &c->left, cut.left) || !cpu_panels_reserve(c, &c->right, cut.right)) return;
+    for (x.column = 0; x.column < p->n; x.column += cut.cols)
+        for (x.at = 0; x.at < p->k; x.at = x.end)
+            for (x.row = 0; x.row < p->m; x.row += cut.rows) {
+                x.rows = smaller(cut.rows, p->m - x.row);
+                x.cols = smaller(cut.cols, p->n - x.column);
+                x.end = smaller(x.at + cut.span, p->k);
+                x.padded = round_up(x.cols, kernels->nr);
+                x.right = p->packed ? p->packed + words_of(kernels, x.at) * x.padded : c->right.words;
+                bool packs = !p->packed && x.shape != WIDE && x.row == 0;
+                x.right_panels = packs ? x.padded / kernels->nr : 0;
+                x.left_panels = x.shape != TALL ? round_up(x.rows, kernels->mr) / kernels->mr : 0;
                 run_block(&x);
             }
 }
