@@ -20,6 +20,8 @@
 typedef __m512 vf;
 #define LOAD(from) _mm512_loadu_ps(from)
 #define STORE(to, x) _mm512_storeu_ps(to, x)
+#define STREAM(to, x) _mm512_stream_ps(to, x)
+#define SETTLE() _mm_sfence()
 #define SET1(x) _mm512_set1_ps(x)
 #define ADD(a, b) _mm512_add_ps(a, b)
 #define SUB(a, b) _mm512_sub_ps(a, b)

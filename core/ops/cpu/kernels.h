@@ -68,8 +68,10 @@ typedef struct fm_kernels {
 
     void (*add)(size_t n, float *y, const float *x); /* y += x */
     void (*scale)(size_t n, float *y, float a);      /* y *= a */
-    /* With x + bias, kept in pre: y = x * Phi(x). bias and pre may be NULL; y may be x. */
+    /* With x + bias, kept in pre: y = x * Phi(x). bias and pre may be NULL; y may be x. Nobody needs pre soon: it goes
+     * past the caches where that can be, and then a thread calls `settle` before others read it; otherwise NULL. */
     void (*bias_gelu)(size_t n, float *y, const float *x, const float *bias, float *pre);
+    void (*settle)(void);
     void (*gelu_backward)(size_t n, float *d, const float *x); /* d *= Phi(x) + x * phi(x) */
     /* out = (x - mean) * rstd * gamma + beta; stats[2] = mean, rstd */
     void (*layer_norm)(size_t n, float *out, const float *x, const float *gamma, const float *beta, float epsilon,

@@ -12,6 +12,8 @@
 typedef __m256 vf;
 #define LOAD(from) _mm256_loadu_ps(from)
 #define STORE(to, x) _mm256_storeu_ps(to, x)
+#define STREAM(to, x) _mm256_stream_ps(to, x)
+#define SETTLE() _mm_sfence()
 #define SET1(x) _mm256_set1_ps(x)
 #define ADD(a, b) _mm256_add_ps(a, b)
 #define SUB(a, b) _mm256_sub_ps(a, b)

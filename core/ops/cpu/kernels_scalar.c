@@ -255,6 +255,7 @@ const fm_kernels fm_kernels_scalar = {
     add,
     scale,
     bias_gelu,
+    NULL,
     gelu_backward,
     layer_norm,
     layer_norm_backward,

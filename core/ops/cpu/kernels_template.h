@@ -10,6 +10,8 @@
  *   STEPS_APART            that a tile's steps need a branch between them and NEXT(pointer, by), which advances it
  *   MAX(a, b), MIN(a, b)   NaN if b is NaN; if only a is, either will do
  *   RECIPROCAL(x)          1 / x, if there is a faster way than DIV
+ *   STREAM(to, x)          STORE past the caches, to a multiple of a vector's bytes, if there is such an instruction
+ *   SETTLE()               then also what makes other threads see it
  *   DEPTH                  of f32 products, numbers of k that are best summed at once, if not 288
  *   POW2(vf n)             2^n of integral n in [-126, 127], 0 for -127, infinity for 128
  *   ABOVE(a, b)            how many lanes of a exceed those of b
@@ -39,6 +41,9 @@
 #endif
 #ifndef RECIPROCAL
 #define RECIPROCAL(x) DIV(SET1(1.0f), x)
+#endif
+#ifndef STREAM
+#define STREAM(to, x) STORE(to, x)
 #endif
 #ifndef SPREAD
 #define SPREAD(from) SET1(*(from))
@@ -230,12 +235,13 @@ static void scale(size_t n, float *y, float a)
 }
 
 static inline __attribute__((always_inline)) void bias_gelu_of(size_t n, float *y, const float *x, const float *bias,
-                                                               float *pre)
+                                                               float *pre, bool past)
 {
 #define BODY(load, save)                                                                                               \
     vf at = load(x + i), bell;                                                                                         \
     if (bias) at = ADD(at, load(bias + i));                                                                            \
-    if (pre) save(pre + i, at);                                                                                        \
+    if (past && lanes == W) STREAM(pre + i, at);                                                                       \
+    else if (pre) save(pre + i, at);                                                                                   \
     save(y + i, MUL(at, normal_cdf(at, &bell)));
     EACH(n, BODY);
 #undef BODY
@@ -244,10 +250,21 @@ static inline __attribute__((always_inline)) void bias_gelu_of(size_t n, float *
 /* A loop for each kind, since there is no time for branches in it. */
 static void bias_gelu(size_t n, float *y, const float *x, const float *bias, float *pre)
 {
-    if (bias && pre) bias_gelu_of(n, y, x, bias, pre);
-    else if (bias) bias_gelu_of(n, y, x, bias, NULL);
-    else bias_gelu_of(n, y, x, NULL, pre);
+    bool past = pre && (uintptr_t)pre % sizeof(vf) == 0;
+    if (bias && past) bias_gelu_of(n, y, x, bias, pre, true);
+    else if (bias && !pre) bias_gelu_of(n, y, x, bias, NULL, false);
+    else bias_gelu_of(n, y, x, bias, pre, false);
 }
+
+#ifdef SETTLE
+static void settle(void)
+{
+    SETTLE();
+}
+#define SETTLED settle
+#else
+#define SETTLED NULL
+#endif
 
 static void gelu_backward(size_t n, float *d, const float *x)
 {
@@ -461,6 +478,7 @@ const fm_kernels KERNELS = {NAME,
                             add,
                             scale,
                             bias_gelu,
+                            SETTLED,
                             gelu_backward,
                             layer_norm,
                             layer_norm_backward,
