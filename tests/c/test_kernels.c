@@ -152,7 +152,7 @@ static void run_tile(const fm_product_kernels *kernels, size_t rows, size_t word
                      float *c, size_t ldc, bool add)
 {
     if (kernels->begin) kernels->begin();
-    kernels->tile(rows, words, a, b, c, ldc, add);
+    kernels->tile(rows, words, a, b, c, ldc, add, (fm_ahead){b, words * kernels->nr / 16});
     if (kernels->end) kernels->end();
 }
 

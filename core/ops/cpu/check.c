@@ -33,7 +33,7 @@ static bool check_tile(const fm_product_kernels *set, fm_random *random)
             for (size_t k = 0; k < DEPTH; k++) sum += a[k * set->mr + i] * b[k * set->nr + j];
             expected[i * set->nr + j] = sum;
         }
-    set->tile(set->mr, DEPTH, a, b, found, set->nr, false);
+    set->tile(set->mr, DEPTH, a, b, found, set->nr, false, (fm_ahead){0});
     return near((size_t)set->mr * set->nr, found, expected);
 }
 

@@ -11,50 +11,42 @@
 #include <string.h>
 
 #define ROWS 768               /* m of a block */
-#define TALL_ROWS 512          /* a thread, from which on a product is tall */
+#define TALL_ROWS 384          /* a thread, from which on a product is tall */
 #define WIDE_COLUMNS 384       /* a thread, from which on a product of a block's rows is wide */
 #define LEFT ((size_t)1 << 19) /* words of the packed left-hand side, at most; of a wide product half of them */
 #define LENGTH ((size_t)1024)  /* of k in a block: both sides of a piece stay in the second cache */
 #define STRIP ((size_t)16)     /* of k that all panels of a task take before the next */
 #define PIECE_ROWS 192
-#define PIECE_COLUMNS 128
-#define TASK_COLUMNS 192 /* of a wide product */
 
 /* ---- tiles ---- */
 
-/* Reads one number of each cache line of a part of a panel, the one that goes from `at` of `all` to the next tile:
- * while a panel is multiplied the next one comes from memory, which WebAssembly has no prefetch for. */
-static void read_ahead(const fm_product_kernels *kernels, const float *panel, size_t words, size_t at, size_t all)
-{
-#ifdef __wasm__
-    size_t size = words * kernels->nr, end = size * smaller(at + kernels->mr, all) / all;
-    for (size_t i = size * at / all; i < end; i += 64 / sizeof *panel) (void)*(const volatile float *)(panel + i);
-#else
-    (void)kernels, (void)panel, (void)words, (void)at, (void)all;
-#endif
-}
-
-/* c (rows, cols) from packed panels of `words`; the last tiles of a row or column may be cut. */
+/* c (rows, cols) from packed panels of `words`; the last tiles of a row or column may be cut. then: what is wanted
+ * after the last panel of b. */
 static void tiles(const fm_product_kernels *kernels, size_t rows, size_t cols, size_t words, const float *a,
-                  const float *b, float *c, size_t stride, bool add)
+                  const float *b, float *c, size_t stride, bool add, fm_ahead then)
 {
     size_t mr = kernels->mr, nr = kernels->nr;
     if (kernels->begin) kernels->begin();
-    for (size_t j = 0; j < cols; j += nr)
+    for (size_t j = 0; j < cols; j += nr) {
+        fm_ahead all = j + nr < cols ? (fm_ahead){b + (j + nr) * words, words * nr / 16} : then;
+        size_t each = (all.lines * mr + rows - 1) / rows; /* of them, for a tile */
         for (size_t i = 0; i < rows; i += mr) {
             size_t height = smaller(mr, rows - i), width = smaller(nr, cols - j);
             float *to = c + i * stride + j;
-            if (j + nr < cols) read_ahead(kernels, b + (j + nr) * words, words, i, rows);
+            fm_ahead next = {all.from, smaller(each, all.lines)};
+            all.from += 16 * next.lines;
+            all.lines -= next.lines;
             if (width == nr) {
-                kernels->tile(height, words, a + i * words, b + j * words, to, stride, add);
+                kernels->tile(height, words, a + i * words, b + j * words, to, stride, add, next);
                 continue;
             }
             float whole[16 * 64];
-            kernels->tile(height, words, a + i * words, b + j * words, whole, nr, false);
+            kernels->tile(height, words, a + i * words, b + j * words, whole, nr, false, next);
             for (size_t y = 0; y < height; y++)
                 for (size_t x = 0; x < width; x++)
                     to[y * stride + x] = (add ? to[y * stride + x] : 0.0f) + whole[y * nr + x];
         }
+    }
     if (kernels->end) kernels->end();
 }
 
@@ -107,6 +99,7 @@ bool cpu_panels_reserve(cpu *c, cpu_panels *panels, size_t words)
 /* ---- the product over all threads ---- */
 
 typedef enum shape { LOW, WIDE, TALL } shape;
+static const size_t piece_columns[] = {[LOW] = 128, [WIDE] = 192, [TALL] = 1024};
 
 /* A block of the result, and the part of k that is summed before threads wait for each other. */
 typedef struct block {
@@ -152,6 +145,14 @@ static void pack_task(void *context, size_t index, int worker)
     if (end > rights) pack_part(x, false, panel > rights ? panel - rights : 0, end - rights);
 }
 
+/* The panel that begins with `column` for the part of k from `at`, where all threads have packed the right-hand side;
+ * nothing of it if that is `end`. */
+static fm_ahead right_panel(const block *x, size_t column, size_t at, size_t end)
+{
+    size_t words = words_of(x->kernels, smaller(x->depth, end - at));
+    return (fm_ahead){x->right + part_offset(x, x->at, at, x->padded) + column * words, words * x->kernels->nr / 16};
+}
+
 /* Sums the products of k from `at` to `end` in (rows, cols) of the block from `row` and `column`, and finishes what is
  * complete. left: panels of k from `at` on, for `lines` rows of which these begin at `line`. */
 static void multiply(const block *x, size_t row, size_t rows, size_t column, size_t cols, size_t at, size_t end,
@@ -160,9 +161,9 @@ static void multiply(const block *x, size_t row, size_t rows, size_t column, siz
     const cpu_product *p = x->p;
     float *c = p->c + (x->row + row) * p->stride + x->column + column;
     for (size_t k = at; k < end; k += x->depth) {
-        size_t words = words_of(x->kernels, smaller(x->depth, end - k));
+        size_t words = words_of(x->kernels, smaller(x->depth, end - k)), after = smaller(k + x->depth, end);
         tiles(x->kernels, rows, cols, words, left + part_offset(x, at, k, lines) + line * words,
-              x->right + part_offset(x, x->at, k, x->padded) + column * words, c, p->stride, p->add || k > 0);
+              right_panel(x, column, k, end).from, c, p->stride, p->add || k > 0, right_panel(x, column, after, end));
     }
     if (end == p->k) finish_rows(x->cpu->kernels, p, x->row + row, x->column + column, rows, cols);
 }
@@ -209,7 +210,7 @@ static void columns_task(void *context, size_t index, int worker)
         pack_panels(&s, 0, (cols + nr - 1) / nr, k, depth, right);
         tiles(x->kernels, x->rows, cols, words_of(x->kernels, depth),
               x->cpu->left.words + part_offset(x, x->at, k, x->left_panels * x->kernels->mr), right, c, p->stride,
-              p->add || k > 0);
+              p->add || k > 0, (fm_ahead){right, 0});
     }
     if (x->end == p->k) finish_rows(x->cpu->kernels, p, x->row, x->column + column, x->rows, cols);
 }
@@ -221,7 +222,7 @@ static void run_block(block *x)
     x->panels_each = panels > 64 ? 16 : panels > 32 ? 8 : 2;
     fm_pool_run(pool, (panels + x->panels_each - 1) / x->panels_each, pack_task, x);
     x->piece_rows = even_part(x->rows, PIECE_ROWS, mr);
-    x->piece_cols = even_part(x->cols, x->shape == WIDE ? TASK_COLUMNS : PIECE_COLUMNS, nr);
+    x->piece_cols = even_part(x->cols, piece_columns[x->shape], nr);
     x->pieces_across = (x->cols + x->piece_cols - 1) / x->piece_cols;
     if (x->shape == TALL) fm_pool_run(pool, x->tasks, rows_task, x);
     else if (x->shape == WIDE) fm_pool_run(pool, x->pieces_across, columns_task, x);
@@ -243,7 +244,7 @@ static plan plan_of(block *x, size_t threads)
     if (p->m <= ROWS && p->n >= WIDE_COLUMNS * threads && p->m < TALL_ROWS * threads && !p->packed) {
         size_t lines = round_up(p->m, mr), most = LEFT / 2 / part / lines, whole = smaller(most > 0 ? most : 1, all);
         x->shape = WIDE;
-        x->room = even_part(p->n, TASK_COLUMNS, nr) * part;
+        x->room = even_part(p->n, piece_columns[WIDE], nr) * part;
         return (plan){p->m, p->n, whole * x->depth, lines * part * whole, threads * x->room};
     }
     if (!p->packed) cut.cols = even_part(p->n, RIGHT / words / nr * nr, nr);
@@ -381,6 +382,6 @@ void cpu_gemm_small(const fm_kernels *all, const cpu_product *p, float *memory)
             pack_left(kernels, left + row * words, p->a, row, at, smaller(mr, p->m - row), depth);
         for (size_t column = 0; column < p->n; column += nr)
             pack_right(kernels, right + column * words, p->b, column, at, smaller(nr, p->n - column), depth);
-        tiles(kernels, p->m, p->n, words, left, right, p->c, p->stride, p->add || at > 0);
+        tiles(kernels, p->m, p->n, words, left, right, p->c, p->stride, p->add || at > 0, (fm_ahead){right, 0});
     }
 }

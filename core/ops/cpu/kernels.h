@@ -26,6 +26,13 @@ typedef struct fm_packers {
     void (*columns)(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth);
 } fm_packers;
 
+/* Part of a panel that is multiplied soon. A tile may fetch it into the caches along the way, a little at a time, which
+ * processors that fetch ahead by themselves begin too late with. */
+typedef struct fm_ahead {
+    const float *from;
+    size_t lines; /* of 64 bytes */
+} fm_ahead;
+
 /* Matrix products of one precision. A panel's words are a multiple of `grain`. Word (w, i) of a right-hand panel lies
  * at [w * width + i], that of a left-hand one at [w / grain * grain * width + i * grain + w % grain]. */
 typedef struct fm_product_kernels {
@@ -33,7 +40,8 @@ typedef struct fm_product_kernels {
     uint32_t mr, nr; /* rows and columns of a tile */
     uint32_t depth;  /* numbers of a line that are best summed at once; a multiple of fold * grain */
     /* c (rows, nr; row stride ldc) = (add ? c : 0) + the products of panels of `words` times mr and nr, rows <= mr */
-    void (*tile)(size_t rows, size_t words, const float *a, const float *b, float *c, size_t ldc, bool add);
+    void (*tile)(size_t rows, size_t words, const float *a, const float *b, float *c, size_t ldc, bool add,
+                 fm_ahead next);
     fm_packers left, right;
     /* what a tile does, in registers alone; returns how many floating-point operations that was */
     double (*spin)(size_t rounds, float *sink);

@@ -96,8 +96,10 @@ static void tile_whole(size_t words, const float *a, const float *b, float *c, s
     MEMORY_BARRIER();
 }
 
-static void tile_bf16(size_t rows, size_t words, const float *a, const float *b, float *c, size_t ldc, bool add)
+static void tile_bf16(size_t rows, size_t words, const float *a, const float *b, float *c, size_t ldc, bool add,
+                      fm_ahead next)
 {
+    (void)next;
     if (rows == AMX_TILE) {
         tile_whole(words, a, b, c, ldc, add);
         return;

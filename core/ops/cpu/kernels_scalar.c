@@ -15,8 +15,9 @@ static bool supported(void)
     return true;
 }
 
-static void tile(size_t rows, size_t k, const float *a, const float *b, float *c, size_t ldc, bool add)
+static void tile(size_t rows, size_t k, const float *a, const float *b, float *c, size_t ldc, bool add, fm_ahead next)
 {
+    (void)next;
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < NR; j++) {
             float sum = add ? c[i * ldc + j] : 0.0f;
@@ -26,10 +27,11 @@ static void tile(size_t rows, size_t k, const float *a, const float *b, float *c
 }
 
 /* Products of bf16 are exact as floats. Summed before they are added to c, as by the other sets, to the same bits. */
-static void tile_bf16(size_t rows, size_t k, const float *a, const float *b, float *c, size_t ldc, bool add)
+static void tile_bf16(size_t rows, size_t k, const float *a, const float *b, float *c, size_t ldc, bool add,
+                      fm_ahead next)
 {
     float sums[MR * NR];
-    tile(rows, k, a, b, sums, NR, false);
+    tile(rows, k, a, b, sums, NR, false, next);
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < NR; j++) c[i * ldc + j] = (add ? c[i * ldc + j] : 0.0f) + sums[i * NR + j];
 }

@@ -8,6 +8,7 @@
  *   SPREAD(from)           SET1 of the float there, if that is another instruction
  *   CONSTANT(x)            SET1 of a constant, if there is a better way to one of many
  *   STEPS_APART            that a tile's steps need a branch between them and NEXT(pointer, by), which advances it
+ *   FETCH(from)            brings the cache line there, if not by __builtin_prefetch
  *   MAX(a, b), MIN(a, b)   NaN if b is NaN; if only a is, either will do
  *   RECIPROCAL(x)          1 / x, if there is a faster way than DIV
  *   STREAM(to, x)          STORE past the caches, to a multiple of a vector's bytes, if there is such an instruction
@@ -47,6 +48,9 @@
 #endif
 #ifndef SPREAD
 #define SPREAD(from) SET1(*(from))
+#endif
+#ifndef FETCH
+#define FETCH(from) __builtin_prefetch(from, 0, 2)
 #endif
 #ifndef CONSTANT
 #define CONSTANT(x) SET1(x)

@@ -57,6 +57,9 @@ typedef v128_t vf;
         HIDE(pointer);                                                                                                 \
     } while (0)
 
+/* There is no instruction for it: a number of the line is read. */
+#define FETCH(from) (void)*(const volatile float *)(from)
+
 #define INT8_SETS &int8_tiles
 #define INTEGERS(from, less) wasm_f32x4_convert_i32x4(wasm_i32x4_sub(wasm_v128_load(from), wasm_i32x4_splat(less)))
 

@@ -111,7 +111,7 @@ static void sum_up(const mixed *x, float *sums, size_t stride, size_t row, size_
         for (size_t i = 0; i < rows; i += mr)
             for (size_t j = 0; j < cols; j += nr)
                 kernels->tile(smaller(mr, rows - i), words, left + i * words, right + j * words, sums + i * stride + j,
-                              stride, at > x->at);
+                              stride, at > x->at, (fm_ahead){0});
     }
     if (kernels->end) kernels->end();
 }

@@ -17,12 +17,13 @@ static inline __attribute__((always_inline)) void TILE_STEP(size_t rows, const f
 }
 
 static inline __attribute__((always_inline)) void TILE_ROWS(size_t rows, size_t words, const float *a, const float *b,
-                                                            float *c, size_t ldc, bool add)
+                                                            float *c, size_t ldc, bool add, fm_ahead next)
 {
     vf sum[MR][NV];
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < NV; j++) sum[i][j] = SET1(0.0f);
 #ifdef STEPS_APART
+    for (size_t i = 0; i < next.lines; i++) FETCH(next.from + 16 * i);
     for (; words > 0; words -= 4, b += 4 * NR) {
         TILE_STEP(rows, a, b, sum);
         if (words == 1) break;
@@ -37,8 +38,10 @@ static inline __attribute__((always_inline)) void TILE_ROWS(size_t rows, size_t 
         NEXT(a, MR);
     }
 #else
+    size_t each = (next.lines + rows - 1) / rows;
     for (size_t part = 0, l = 0; part < rows; part++) {
         for (size_t j = 0; j < NR; j += 16) __builtin_prefetch(c + part * ldc + j, 1);
+        for (size_t i = 0; i < each; i++, next.from += 16) FETCH(next.from);
         for (size_t end = words * (part + 1) / rows; l < end; l++) TILE_STEP(rows, a + l * MR, b + l * NR, sum);
     }
 #endif
@@ -51,14 +54,15 @@ static inline __attribute__((always_inline)) void TILE_ROWS(size_t rows, size_t 
 
 /* The row counts that occur are compiled apart, so that the sums stay in registers. Each row's arithmetic is the same
  * in all of them. */
-static void TILE(size_t rows, size_t words, const float *a, const float *b, float *c, size_t ldc, bool add)
+static void TILE(size_t rows, size_t words, const float *a, const float *b, float *c, size_t ldc, bool add,
+                 fm_ahead next)
 {
-    if (rows == MR) TILE_ROWS(MR, words, a, b, c, ldc, add);
-    else if (rows == 1) TILE_ROWS(1, words, a, b, c, ldc, add);
-    else if (rows == 2) TILE_ROWS(2, words, a, b, c, ldc, add);
+    if (rows == MR) TILE_ROWS(MR, words, a, b, c, ldc, add, next);
+    else if (rows == 1) TILE_ROWS(1, words, a, b, c, ldc, add, next);
+    else if (rows == 2) TILE_ROWS(2, words, a, b, c, ldc, add, next);
     else {
         float whole[MR * NR];
-        TILE_ROWS(MR, words, a, b, whole, NR, false);
+        TILE_ROWS(MR, words, a, b, whole, NR, false, next);
         for (size_t i = 0; i < rows; i++)
             for (size_t j = 0; j < NV; j++) {
                 float *to = c + i * ldc + j * W;
