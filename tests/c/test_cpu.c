@@ -468,16 +468,21 @@ static void bf16_products_are_the_same_on_every_set(void **state)
     fm_buffer_free(&seen[0]);
 }
 
-/* Tall with one thread, wide with two and three, low with five; of k, two blocks that a wide product waits between. */
+/* Wide with two and three threads, low with five. With one, the first is tall, and of k, that a wide product waits
+ * between has one part; the second is wide and has several. */
 static void multiply_in_all_shapes(rig *r)
 {
-    array x = random_array(r, 520, 514), w = random_array(r, 1153, 514), bias = random_array(r, 1, 1153);
-    array y = random_array(r, 520, 1153), pre = random_array(r, 520, 1153);
-    r->ops->linear(r->backend, y.at, x.at, w.at, bias.at, FM_EPILOGUE_GELU, pre.at);
-    array all[] = {y, pre, x, w, bias};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        if (i < 2) fetch(r, all[i]);
-        drop_array(r, all[i]);
+    static const uint32_t shapes[][3] = {{520, 1153, 514}, {150, 1153, 1990}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        uint32_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
+        array x = random_array(r, m, k), w = random_array(r, n, k), bias = random_array(r, 1, n);
+        array y = random_array(r, m, n), pre = random_array(r, m, n);
+        r->ops->linear(r->backend, y.at, x.at, w.at, bias.at, FM_EPILOGUE_GELU, pre.at);
+        array all[] = {y, pre, x, w, bias};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+            if (i < 2) fetch(r, all[i]);
+            drop_array(r, all[i]);
+        }
     }
 }
 

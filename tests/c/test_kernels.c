@@ -546,6 +546,15 @@ static void check_bias_at(const fm_kernels *set, size_t n, const float *x)
     set->bias_gelu(n, y, y, bias, pre);
     assert_memory_equal(y, right, n * sizeof *y);
     assert_memory_equal(pre, sum, n * sizeof *pre);
+    float *aligned = fm_alloc(n + 8, sizeof *aligned); /* to 64 bytes, and from 8 on to 32 */
+    for (size_t start = 0; start <= 8; start += 8) {
+        memset(aligned, 0, (n + 8) * sizeof *aligned);
+        set->bias_gelu(n, y, x, bias, aligned + start);
+        if (set->settle) set->settle();
+        assert_memory_equal(y, right, n * sizeof *y);
+        assert_memory_equal(aligned + start, sum, n * sizeof *aligned);
+    }
+    fm_free(aligned);
     free_row(bias);
     free_row(sum);
     free_row(right);

@@ -3,25 +3,28 @@
  *
  * Of a tall product, all threads pack the right-hand side into panels of nr columns, all of it if it is not too large;
  * then every thread packs rows of the left-hand side into panels of mr and multiplies them while they are in its own
- * cache. Of a wide one it is the other way round. Of a low one, which has too little of both, all threads pack both
- * sides and share out pieces of the result. A result element is summed over k in blocks of the same size whatever the
- * threads do. */
+ * cache. Of a wide one it is the other way round. Of any other, low ones, all threads pack both sides and share out
+ * pieces of the result. A right-hand side that is packed for good needs none of it, and then no product is wide. A
+ * result element is summed over k in blocks of the same size whatever the threads do. */
 #include "ops/cpu/panels.h"
 
 #include <string.h>
 
 #define ROWS 768               /* m of a block */
 #define TALL_ROWS 384          /* a thread, from which on a product is tall */
-#define WIDE_COLUMNS 384       /* a thread, from which on a product of a block's rows is wide */
-#define LEFT ((size_t)1 << 19) /* words of the packed left-hand side, at most; of a wide product half of them */
-#define LENGTH ((size_t)1024)  /* of k in a block: both sides of a piece stay in the second cache */
+#define WIDE_COLUMNS 384       /* a thread, from which on a product of no more than ROWS is wide */
+#define LEFT ((size_t)1 << 19) /* words of the packed left-hand side, at most; of a wide product half, or one depth */
+#define LENGTH ((size_t)1024)  /* of k that a piece takes at once: both its sides stay in the second cache */
 #define STRIP ((size_t)16)     /* of k that all panels of a task take before the next */
 #define PIECE_ROWS 192
+#define LOW_PIECE 128 /* columns of a piece, about, of the three kinds */
+#define WIDE_PIECE 192
+#define TALL_PIECE 1024
 
 /* ---- tiles ---- */
 
 /* c (rows, cols) from packed panels of `words`; the last tiles of a row or column may be cut. then: what is wanted
- * after the last panel of b. */
+ * after the last panel of b; it points somewhere even if that is nothing. */
 static void tiles(const fm_product_kernels *kernels, size_t rows, size_t cols, size_t words, const float *a,
                   const float *b, float *c, size_t stride, bool add, fm_ahead then)
 {
@@ -99,7 +102,6 @@ bool cpu_panels_reserve(cpu *c, cpu_panels *panels, size_t words)
 /* ---- the product over all threads ---- */
 
 typedef enum shape { LOW, WIDE, TALL } shape;
-static const size_t piece_columns[] = {[LOW] = 128, [WIDE] = 192, [TALL] = 1024};
 
 /* A block of the result, and the part of k that is summed before threads wait for each other. */
 typedef struct block {
@@ -145,8 +147,8 @@ static void pack_task(void *context, size_t index, int worker)
     if (end > rights) pack_part(x, false, panel > rights ? panel - rights : 0, end - rights);
 }
 
-/* The panel that begins with `column` for the part of k from `at`, where all threads have packed the right-hand side;
- * nothing of it if that is `end`. */
+/* The panel that begins with `column` for the part of k from `at`, of a right-hand side that lies packed for all
+ * threads; nothing of it if `at` is `end`. */
 static fm_ahead right_panel(const block *x, size_t column, size_t at, size_t end)
 {
     size_t words = words_of(x->kernels, smaller(x->depth, end - at));
@@ -222,7 +224,7 @@ static void run_block(block *x)
     x->panels_each = panels > 64 ? 16 : panels > 32 ? 8 : 2;
     fm_pool_run(pool, (panels + x->panels_each - 1) / x->panels_each, pack_task, x);
     x->piece_rows = even_part(x->rows, PIECE_ROWS, mr);
-    x->piece_cols = even_part(x->cols, piece_columns[x->shape], nr);
+    if (x->shape != WIDE) x->piece_cols = even_part(x->cols, x->shape == TALL ? TALL_PIECE : LOW_PIECE, nr);
     x->pieces_across = (x->cols + x->piece_cols - 1) / x->piece_cols;
     if (x->shape == TALL) fm_pool_run(pool, x->tasks, rows_task, x);
     else if (x->shape == WIDE) fm_pool_run(pool, x->pieces_across, columns_task, x);
@@ -234,17 +236,26 @@ typedef struct plan {
     size_t rows, cols, span, left, right;
 } plan;
 
-/* Also says in the block how a tall or wide product goes on. `parts` of `words` is what LENGTH has of k. */
+/* Columns of a wide product's pieces, of which all threads get as many. */
+static size_t wide_piece(size_t n, size_t nr, size_t threads)
+{
+    size_t pieces = round_up((n + WIDE_PIECE - 1) / WIDE_PIECE, threads);
+    return round_up((n + pieces - 1) / pieces, nr);
+}
+
+/* Sets the block's shape, and what only products of that shape have. */
 static plan plan_of(block *x, size_t threads)
 {
     const cpu_product *p = x->p;
     size_t mr = x->kernels->mr, nr = x->kernels->nr, part = words_of(x->kernels, x->depth);
-    size_t all = (p->k + x->depth - 1) / x->depth, parts = smaller(all, LENGTH / x->depth), words = parts * part;
+    size_t all = (p->k + x->depth - 1) / x->depth, parts = smaller(all, LENGTH / x->depth);
+    size_t words = parts * part; /* of a line, for what LENGTH has of k */
     plan cut = {.rows = p->m, .cols = p->n, .span = parts * x->depth};
     if (p->m <= ROWS && p->n >= WIDE_COLUMNS * threads && p->m < TALL_ROWS * threads && !p->packed) {
         size_t lines = round_up(p->m, mr), most = LEFT / 2 / part / lines, whole = smaller(most > 0 ? most : 1, all);
         x->shape = WIDE;
-        x->room = even_part(p->n, piece_columns[WIDE], nr) * part;
+        x->piece_cols = wide_piece(p->n, nr, threads);
+        x->room = x->piece_cols * part;
         return (plan){p->m, p->n, whole * x->depth, lines * part * whole, threads * x->room};
     }
     if (!p->packed) cut.cols = even_part(p->n, RIGHT / words / nr * nr, nr);

@@ -26,8 +26,8 @@ typedef struct fm_packers {
     void (*columns)(float *to, const float *from, size_t stride, size_t count, size_t width, size_t depth);
 } fm_packers;
 
-/* Part of a panel that is multiplied soon. A tile may fetch it into the caches along the way, a little at a time, which
- * processors that fetch ahead by themselves begin too late with. */
+/* Part of a panel that is multiplied soon. A tile may fetch it into the caches along the way, and nothing beyond it:
+ * processors that fetch ahead by themselves begin too late. */
 typedef struct fm_ahead {
     const float *from;
     size_t lines; /* of 64 bytes */
@@ -39,7 +39,8 @@ typedef struct fm_product_kernels {
     uint32_t fold, grain;
     uint32_t mr, nr; /* rows and columns of a tile */
     uint32_t depth;  /* numbers of a line that are best summed at once; a multiple of fold * grain */
-    /* c (rows, nr; row stride ldc) = (add ? c : 0) + the products of panels of `words` times mr and nr, rows <= mr */
+    /* c (rows, nr; row stride ldc) = (add ? c : 0) + the products of panels of `words` times mr and nr, rows <= mr;
+     * next is only looked at. */
     void (*tile)(size_t rows, size_t words, const float *a, const float *b, float *c, size_t ldc, bool add,
                  fm_ahead next);
     fm_packers left, right;
@@ -77,8 +78,9 @@ typedef struct fm_kernels {
     void (*add)(size_t n, float *y, const float *x); /* y += x */
     void (*scale)(size_t n, float *y, float a);      /* y *= a */
     /* With x + bias, kept in pre: y = x * Phi(x). bias and pre may be NULL; y may be x. Nobody needs pre soon: it goes
-     * past the caches where that can be, and then a thread calls `settle` before others read it; otherwise NULL. */
+     * past the caches where that can be. */
     void (*bias_gelu)(size_t n, float *y, const float *x, const float *bias, float *pre);
+    /* After bias_gelu, before other threads read what it kept; NULL where they see it anyway. */
     void (*settle)(void);
     void (*gelu_backward)(size_t n, float *d, const float *x); /* d *= Phi(x) + x * phi(x) */
     /* out = (x - mean) * rstd * gamma + beta; stats[2] = mean, rstd */

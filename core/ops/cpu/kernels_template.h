@@ -256,8 +256,9 @@ static void bias_gelu(size_t n, float *y, const float *x, const float *bias, flo
 {
     bool past = pre && (uintptr_t)pre % sizeof(vf) == 0;
     if (bias && past) bias_gelu_of(n, y, x, bias, pre, true);
-    else if (bias && !pre) bias_gelu_of(n, y, x, bias, NULL, false);
-    else bias_gelu_of(n, y, x, bias, pre, false);
+    else if (bias && pre) bias_gelu_of(n, y, x, bias, pre, false);
+    else if (bias) bias_gelu_of(n, y, x, bias, NULL, false);
+    else bias_gelu_of(n, y, x, NULL, pre, false);
 }
 
 #ifdef SETTLE

@@ -133,7 +133,7 @@ static void write_rows(const mixed *x, float *sums, size_t stride, size_t row, s
         if (bias) kernels->add(cols, sums, bias);
         memcpy(c, sums, cols * sizeof *sums);
     }
-    if (p->pre && kernels->settle) kernels->settle();
+    if (last && p->pre && kernels->settle) kernels->settle();
 }
 
 static void block_task(void *context, size_t index, int worker)

@@ -38,10 +38,9 @@ static inline __attribute__((always_inline)) void TILE_ROWS(size_t rows, size_t 
         NEXT(a, MR);
     }
 #else
-    size_t each = (next.lines + rows - 1) / rows;
-    for (size_t part = 0, l = 0; part < rows; part++) {
+    for (size_t part = 0, l = 0, line = 0; part < rows; part++) {
         for (size_t j = 0; j < NR; j += 16) __builtin_prefetch(c + part * ldc + j, 1);
-        for (size_t i = 0; i < each; i++, next.from += 16) FETCH(next.from);
+        for (size_t end = next.lines * (part + 1) / rows; line < end; line++) FETCH(next.from + 16 * line);
         for (size_t end = words * (part + 1) / rows; l < end; l++) TILE_STEP(rows, a + l * MR, b + l * NR, sum);
     }
 #endif
