@@ -546,7 +546,8 @@ static void check_bias_at(const fm_kernels *set, size_t n, const float *x)
     set->bias_gelu(n, y, y, bias, pre);
     assert_memory_equal(y, right, n * sizeof *y);
     assert_memory_equal(pre, sum, n * sizeof *pre);
-    float *aligned = fm_alloc(n + 8, sizeof *aligned); /* to 64 bytes, and from 8 on to 32 */
+    float *memory = row_of(n + 24);
+    float *aligned = memory + (64 - (uintptr_t)memory % 64) / sizeof *memory; /* to 64 bytes, and from 8 on to 32 */
     for (size_t start = 0; start <= 8; start += 8) {
         memset(aligned, 0, (n + 8) * sizeof *aligned);
         set->bias_gelu(n, y, x, bias, aligned + start);
@@ -554,7 +555,7 @@ static void check_bias_at(const fm_kernels *set, size_t n, const float *x)
         assert_memory_equal(y, right, n * sizeof *y);
         assert_memory_equal(aligned + start, sum, n * sizeof *aligned);
     }
-    fm_free(aligned);
+    free_row(memory);
     free_row(bias);
     free_row(sum);
     free_row(right);
