@@ -116,34 +116,23 @@ if [ ! -d "$out/third.int8" ]; then
 fi
 
 # Pieces of every length on their own, since what is filled is often one sentence.
-if [ ! -d "$out/fourth.int8" ]; then
-    train fourth -m "$out/third" --line-by-line --data "$out/sentences.jsonl" "$out/paragraphs.jsonl" \
-        "$out/half-imdb.jsonl" "$out/review-sentences.jsonl" --batch 80 --epochs 1 --learning-rate 8e-4 --warmup 0.02 \
-        --seed 45 --precision bf16 --micro-tokens 2400 --save-every 250 --eval-every 1500
-    "$fillmask" quantize -m "$out/fourth" --dtype int8 -o "$out/fourth.int8"
-fi
-
-if [ ! -d "$out/fifth.int8" ]; then
-    train fifth -m "$out/fourth" --line-by-line --data "$out/names.jsonl" "$out/other-paragraphs.jsonl" \
-        "$out/other-half-imdb.jsonl" "$out/other-review-sentences.jsonl" --batch 128 --epochs 1 --learning-rate 8e-4 \
-        --warmup 0.02 --seed 46 --precision bf16 --micro-tokens 2400 --save-every 250 --eval-every 1500
-    "$fillmask" quantize -m "$out/fifth" --dtype int8 -o "$out/fifth.int8"
-fi
-
-if [ ! -d "$out/sixth.int8" ]; then
-    train sixth -m "$out/fifth" --line-by-line --data "$out/short.jsonl" "$out/short.jsonl" "$out/statements.jsonl" \
-        "$out/last-paragraphs.jsonl" "$out/half-imdb.jsonl" "$out/review-sentences.jsonl" --batch 192 --epochs 1 \
-        --learning-rate 8e-4 --warmup 0.02 --seed 47 --precision bf16 --micro-tokens 2400 --save-every 250 \
-        --eval-every 1500
-    "$fillmask" quantize -m "$out/sixth" --dtype int8 -o "$out/sixth.int8"
-fi
-
-if [ ! -d "$out/seventh.int8" ]; then
-    train seventh -m "$out/sixth" --line-by-line --data "$out/whole-statements.jsonl" \
-        "$out/whole-review-sentences.jsonl" "$out/some-paragraphs.jsonl" --batch 192 --epochs 1 --learning-rate 4e-4 \
-        --warmup 0.02 --seed 48 --precision bf16 --micro-tokens 2400 --save-every 250 --eval-every 1500
-    "$fillmask" quantize -m "$out/seventh" --dtype int8 -o "$out/seventh.int8"
-fi
+# lines NAME FROM BATCH RATE SEED FILE...: a stage that reads each piece of the files as a sequence of its own, once.
+lines() {
+    stage=$1 from=$2 batch=$3 rate=$4 seed=$5
+    shift 5
+    [ ! -d "$out/$stage.int8" ] || return 0
+    for file; do
+        shift
+        set -- "$@" "$out/$file.jsonl"
+    done
+    train "$stage" -m "$out/$from" --line-by-line --data "$@" --batch "$batch" --epochs 1 --learning-rate "$rate" \
+        --warmup 0.02 --seed "$seed" --precision bf16 --micro-tokens 2400 --save-every 250 --eval-every 1500
+    "$fillmask" quantize -m "$out/$stage" --dtype int8 -o "$out/$stage.int8"
+}
+lines fourth third 80 8e-4 45 sentences paragraphs half-imdb review-sentences
+lines fifth fourth 128 8e-4 46 names other-paragraphs other-half-imdb other-review-sentences
+lines sixth fifth 192 8e-4 47 short short statements last-paragraphs half-imdb review-sentences
+lines seventh sixth 192 4e-4 48 whole-statements whole-review-sentences some-paragraphs
 
 # The figures of the card: f32 and int8, on all that is held out of either collection.
 for model in seventh seventh.int8; do
