@@ -61,7 +61,7 @@ static void finish_rows(const fm_kernels *kernels, const cpu_product *p, size_t 
         float *c = p->c + i * p->stride + column;
         const float *bias = p->bias ? p->bias + column : NULL;
         if (p->gelu) kernels->bias_gelu(cols, c, c, bias, p->pre ? p->pre + i * p->pre_stride + column : NULL);
-        else if (bias) kernels->add(cols, c, bias);
+        else kernels->add(cols, c, bias);
     }
     if (p->pre && kernels->settle) kernels->settle();
 }
